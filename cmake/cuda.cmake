@@ -1,0 +1,16 @@
+# KILN_HAS_CUDA is ON when nvcc is found and wanted; otherwise the no_cuda.cpp and no_nccl.cpp
+# files are built and the binary runs on CPUs only.
+set(KILN_HAS_CUDA OFF)
+if(KILN_CUDA)
+  find_program(KILN_NVCC nvcc PATHS /usr/local/cuda/bin)
+  if(KILN_NVCC)
+    set(CMAKE_CUDA_COMPILER ${KILN_NVCC})
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual CACHE STRING "")
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 17)
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+    find_package(CUDAToolkit REQUIRED)
+    set(KILN_HAS_CUDA ON)
+  endif()
+endif()
+message(STATUS "Kiln: CUDA ${KILN_HAS_CUDA} ${KILN_NVCC}")

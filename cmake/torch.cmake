@@ -1,0 +1,47 @@
+# LibTorch as imported targets. find_package(Torch) is not used: for a CUDA build of LibTorch it
+# demands a CUDA toolkit, which a CPU machine does not have.
+#
+# KILN_TORCH (cache variable or environment) names a LibTorch: the folder that holds include/ and
+# lib/, which is a libtorch archive or site-packages/torch of a Python installation.
+if(NOT KILN_TORCH AND DEFINED ENV{KILN_TORCH})
+  set(KILN_TORCH $ENV{KILN_TORCH})
+endif()
+if(NOT KILN_TORCH)
+  file(GLOB kiln_torch_found ${CMAKE_SOURCE_DIR}/.deps/torch/lib/python3*/site-packages/torch)
+  list(GET kiln_torch_found 0 KILN_TORCH)
+endif()
+if(NOT EXISTS ${KILN_TORCH}/include/ATen/ATen.h)
+  message(FATAL_ERROR "LibTorch not found in '${KILN_TORCH}'. "
+    "Run launch/setup.sh, or name a LibTorch: cmake -DKILN_TORCH=/path/to/torch")
+endif()
+set(KILN_TORCH ${KILN_TORCH} CACHE PATH "LibTorch: the folder holding include/ and lib/" FORCE)
+message(STATUS "Kiln: LibTorch ${KILN_TORCH}")
+
+function(kiln_import_torch name)
+  add_library(torch::${name} SHARED IMPORTED GLOBAL)
+  set_target_properties(torch::${name} PROPERTIES
+    IMPORTED_LOCATION ${KILN_TORCH}/lib/lib${name}.so IMPORTED_NO_SONAME OFF
+    IMPORTED_SONAME lib${name}.so)
+endfunction()
+kiln_import_torch(c10)
+kiln_import_torch(torch_cpu)
+set(kiln_torch_libs torch::torch_cpu torch::c10)
+set(kiln_torch_rpath ${KILN_TORCH}/lib)
+
+if(KILN_HAS_CUDA AND EXISTS ${KILN_TORCH}/lib/libtorch_cuda.so)
+  kiln_import_torch(torch_cuda)
+  kiln_import_torch(c10_cuda)
+  # Nothing names a symbol of torch_cuda when only ATen operators are called; the linker must keep it.
+  list(APPEND kiln_torch_libs -Wl,--no-as-needed torch::torch_cuda torch::c10_cuda -Wl,--as-needed)
+endif()
+file(GLOB kiln_nvidia_libs ${KILN_TORCH}/../nvidia/*/lib)
+list(APPEND kiln_torch_rpath ${kiln_nvidia_libs})
+
+add_library(kiln_torch INTERFACE)
+add_library(kiln::torch ALIAS kiln_torch)
+target_include_directories(kiln_torch SYSTEM INTERFACE
+  ${KILN_TORCH}/include ${KILN_TORCH}/include/torch/csrc/api/include)
+target_link_libraries(kiln_torch INTERFACE ${kiln_torch_libs})
+# The wheel's libraries find their own CUDA dependencies by rpath; ours need not name them.
+target_link_options(kiln_torch INTERFACE -Wl,--allow-shlib-undefined)
+list(APPEND CMAKE_BUILD_RPATH ${kiln_torch_rpath})

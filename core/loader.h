@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/types.h"
+
+namespace kiln {
+
+/// Yields this rank's micro-batches, step after step, ahead of the loop.
+///
+/// A step with samples_seen = s consumes positions [s, s + global_batch); micro-batch m of it the
+/// positions [s + m * micro_batch, s + (m + 1) * micro_batch). Rank r of W owns the micro-batches
+/// share_of(M, r, W). What a batch holds depends on its positions and the recipe, never on rank,
+/// thread or time.
+class Loader {
+ public:
+  virtual ~Loader() = default;
+  /// Starts reading so that the first next() is the step beginning at `samples_seen`.
+  virtual void start(std::int64_t samples_seen) = 0;
+  /// Micro-batches of the next step in ascending order, on the host, already through
+  /// Objective::prepare. Blocks until read; throws Error(kData) when a shard is unreadable or the
+  /// wait exceeds parallel.timeout_s (naming what it waits for).
+  virtual std::vector<Batch> next() = 0;
+  virtual std::int64_t num_samples() const = 0;
+};
+
+}  // namespace kiln

@@ -1,0 +1,13 @@
+#include "core/types.h"
+
+#include "core/error.h"
+
+namespace kiln {
+
+const at::Tensor& Batch::at(const std::string& name) const {
+  const auto found = tensors.find(name);
+  KILN_CHECK(found != tensors.end(), "batch has no tensor '{}'", name);
+  return found->second;
+}
+
+}  // namespace kiln

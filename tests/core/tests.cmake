@@ -1,0 +1,1 @@
+kiln_test(core/philox_test.cpp DEPS core)

@@ -1,0 +1,1 @@
+# kiln_test(data/..._test.cpp DEPS data)

@@ -1,0 +1,1 @@
+# kiln_test(dist/..._test.cpp DEPS dist)

@@ -1,0 +1,1 @@
+# kiln_test(launch/..._test.cpp DEPS launch)

@@ -1,0 +1,1 @@
+# kiln_test(models/..._test.cpp DEPS models)
