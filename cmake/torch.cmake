@@ -37,8 +37,14 @@ endif()
 file(GLOB kiln_nvidia_libs ${KILN_TORCH}/../nvidia/*/lib)
 list(APPEND kiln_torch_rpath ${kiln_nvidia_libs})
 
+# The wheel bundles headers of another fmt than the one that is linked; ours must be found first.
+get_target_property(kiln_fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
+file(CREATE_LINK ${kiln_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
+
 add_library(kiln_torch INTERFACE)
 add_library(kiln::torch ALIAS kiln_torch)
+target_include_directories(kiln_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first)
 target_include_directories(kiln_torch SYSTEM INTERFACE
   ${KILN_TORCH}/include ${KILN_TORCH}/include/torch/csrc/api/include)
 target_link_libraries(kiln_torch INTERFACE ${kiln_torch_libs})

@@ -21,9 +21,9 @@ class Work {
   Work() = default;
   explicit Work(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-  /// CPU tensors: blocks the caller until the result is there. GPU tensors: makes the current stream
-  /// wait. Throws Error(kCommunication) naming operation and missing rank when the communicator's
-  /// time-out passes. A default-constructed Work is done.
+  /// CPU tensors: blocks the caller until the result is there. GPU tensors: makes the current
+  /// stream wait. Throws Error(kCommunication) naming operation and missing rank when the
+  /// communicator's time-out passes. A default-constructed Work is done.
   void wait() {
     if (impl_) impl_->wait();
   }
@@ -37,11 +37,14 @@ class Work {
 /// implementations: local, thread, mpi, nccl.
 ///
 /// Invariants:
-/// 1. Operations run in the order they were called; every rank calls the same ones in the same order.
-/// 2. Tensors are contiguous, equal in size and type on all ranks, and must stay alive and untouched
+/// 1. Operations run in the order they were called; every rank calls the same ones in the same
+/// order.
+/// 2. Tensors are contiguous, equal in size and type on all ranks, and must stay alive and
+/// untouched
 ///    until the operation is done.
 /// 3. No wait is endless: each is bounded by the time-out given at construction.
-/// 4. all_reduce and reduce_scatter add; the order of additions is not specified, except that adding
+/// 4. all_reduce and reduce_scatter add; the order of additions is not specified, except that
+/// adding
 ///    zeros changes nothing (which the fixed-order sums of the engine rely on).
 ///
 /// Thread safety: one thread calls at a time.

@@ -13,7 +13,8 @@ struct DatasetInfo {
   std::int64_t num_samples = 0;
   std::string fingerprint;  // hash over all shards' hashes
 
-  // Images and latents as batches carry them: uint8 "image" [B, H, W, C]; fp16 "moments" [B, 2C, H, W].
+  // Images and latents as batches carry them: uint8 "image" [B, H, W, C]; fp16 "moments" [B, 2C, H,
+  // W].
   std::int64_t channels = 0;
   std::int64_t height = 0;
   std::int64_t width = 0;

@@ -54,9 +54,9 @@ Error communication_error(fmt::format_string<Args...> format, Args&&... args) {
 }  // namespace kiln
 
 /// Invariant of our own code: always on, and a failure is a bug in Kiln (exit status 1).
-#define KILN_CHECK(condition, ...)                                                           \
-  do {                                                                                       \
-    if (!(condition)) [[unlikely]] {                                                         \
-      ::kiln::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__));   \
-    }                                                                                        \
+#define KILN_CHECK(condition, ...)                                                         \
+  do {                                                                                     \
+    if (!(condition)) [[unlikely]] {                                                       \
+      ::kiln::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
+    }                                                                                      \
   } while (false)

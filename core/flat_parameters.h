@@ -17,7 +17,8 @@ namespace kiln {
 ///
 /// Invariants:
 /// 1. The flat order depends on the parameters and bucket size alone, not on the number of ranks.
-/// 2. A bucket's memory holds a multiple of `ranks` blocks, so that it can be cut into equal slices.
+/// 2. A bucket's memory holds a multiple of `ranks` blocks, so that it can be cut into equal
+/// slices.
 class FlatParameters {
  public:
   /// Elements per block: the unit of fixed-order norms and of slicing.

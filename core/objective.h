@@ -38,8 +38,8 @@ class Objective {
   virtual std::vector<Parameter> parameters(std::size_t phase) = 0;
 
   /// The loss of one micro-batch, normalised by the global denominators in batch.weights, so that
-  /// the losses of all micro-batches simply add up. Never communicates. nullopt: this phase rests in
-  /// this step, which may depend on `context` alone.
+  /// the losses of all micro-batches simply add up. Never communicates. nullopt: this phase rests
+  /// in this step, which may depend on `context` alone.
   virtual std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                                    std::size_t phase) = 0;
 

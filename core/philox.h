@@ -14,20 +14,20 @@ namespace kiln {
 /// What random numbers are drawn for. Part of the key, so that no two uses share a stream.
 /// Values are part of every run's result: never renumber, only append.
 enum class Purpose : std::uint32_t {
-  kInit = 0,         // weights: position = index of the parameter
-  kOrder = 1,        // shuffling: position = epoch
-  kCrop = 2,         // position = sample
+  kInit = 0,   // weights: position = index of the parameter
+  kOrder = 1,  // shuffling: position = epoch
+  kCrop = 2,   // position = sample
   kFlip = 3,
   kMask = 4,
   kNoise = 5,
   kTimestep = 6,
-  kDropout = 7,      // position = first sample of the micro-batch
+  kDropout = 7,  // position = first sample of the micro-batch
   kLabelDrop = 8,
   kMixup = 9,
   kEvaluation = 10,
-  kSampling = 11,    // generating pictures: position = number of the picture
-  kPairs = 12,       // sentence pairs
-  kLatent = 13,      // drawing z from its moments
+  kSampling = 11,  // generating pictures: position = number of the picture
+  kPairs = 12,     // sentence pairs
+  kLatent = 13,    // drawing z from its moments
   kAugment = 14,
 };
 
@@ -36,8 +36,8 @@ enum class Purpose : std::uint32_t {
 ///
 /// Kiln draws every random number as philox(key(seed, purpose), counter(position, index)): which
 /// rank, thread or moment asks for it has no influence.
-KILN_HOST_DEVICE inline std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
-                                                               std::array<std::uint32_t, 2> key) {
+KILN_HOST_DEVICE inline std::array<std::uint32_t, 4> philox4x32(
+    std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * counter[0];
     const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * counter[2];
@@ -55,18 +55,18 @@ KILN_HOST_DEVICE inline std::array<std::uint32_t, 4> philox4x32(std::array<std::
 class Philox {
  public:
   KILN_HOST_DEVICE Philox(std::uint64_t seed, Purpose purpose, std::int64_t position)
-      // The seed's two halves are mixed with the purpose so that (seed, purpose) pairs never collide
-      // for seeds below 2^32, and any 64-bit seed is usable.
+      // The seed's two halves are mixed with the purpose so that (seed, purpose) pairs never
+      // collide for seeds below 2^32, and any 64-bit seed is usable.
       : key_{static_cast<std::uint32_t>(seed),
              static_cast<std::uint32_t>(seed >> 32) ^ (static_cast<std::uint32_t>(purpose) << 16)},
         position_(static_cast<std::uint64_t>(position)) {}
 
   /// Four words: numbers 4*index .. 4*index+3.
   KILN_HOST_DEVICE std::array<std::uint32_t, 4> block(std::uint64_t index) const {
-    return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
-                       static_cast<std::uint32_t>(position_),
-                       static_cast<std::uint32_t>(position_ >> 32)},
-                      key_);
+    return philox4x32(
+        {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
+         static_cast<std::uint32_t>(position_), static_cast<std::uint32_t>(position_ >> 32)},
+        key_);
   }
   KILN_HOST_DEVICE std::uint32_t word(std::uint64_t number) const {
     return block(number / 4)[number % 4];
@@ -93,7 +93,8 @@ class Philox {
 };
 
 /// Fills `out` with `count` uniform or standard normal (Box-Muller) floats of one stream, starting
-/// at its number 0. Normal numbers come in fixed pairs, so they too depend on (stream, index) alone.
+/// at its number 0. Normal numbers come in fixed pairs, so they too depend on (stream, index)
+/// alone.
 void fill_uniform(const Philox& stream, float* out, std::int64_t count);
 void fill_normal(const Philox& stream, float* out, std::int64_t count);
 

@@ -26,7 +26,8 @@ struct RunOptions {
   void describe(Visitor& visit) {
     visit("name", name, "Names the run in logs and reports.", kExecution);
     visit("dir", dir, "Run folder; default runs/NAME.", kExecution);
-    visit("seed", seed, "Seed of everything random: weights, order, crops, masks, noise.", kIdentity);
+    visit("seed", seed, "Seed of everything random: weights, order, crops, masks, noise.",
+          kIdentity);
     visit("reproducible", reproducible, "Same bits on any number of ranks (fixed order of sums).",
           kIdentity);
     visit("init_from", init_from, "Checkpoint, run or Hugging Face folder to take weights from.",
@@ -36,8 +37,8 @@ struct RunOptions {
           kIdentity);
     visit("threads", threads, "Compute threads per rank; 0: the rank's share of the node's cores.",
           kExecution);
-    visit("allow_change", allow_change, "Identity keys a resume may change, e.g. [\"train.epochs\"].",
-          kExecution);
+    visit("allow_change", allow_change,
+          "Identity keys a resume may change, e.g. [\"train.epochs\"].", kExecution);
   }
 };
 
@@ -57,12 +58,14 @@ struct TrainOptions {
     visit("steps", steps, "Length of the run in steps.", kIdentity);
     visit("epochs", epochs, "Length of the run in passes over the dataset.", kIdentity);
     visit("global_batch", global_batch, "Samples per step, over all ranks.", kIdentity);
-    visit("micro_batch", micro_batch,
-          "Samples per forward and backward; divides global_batch. 0: global_batch / 8, at least 1.",
-          kIdentity);
+    visit(
+        "micro_batch", micro_batch,
+        "Samples per forward and backward; divides global_batch. 0: global_batch / 8, at least 1.",
+        kIdentity);
     visit("clip_norm", clip_norm, "Clips the global 2-norm of the gradient; 0: off.", kIdentity);
     visit("stop_after", stop_after,
-          "Saves and ends after this step (counted from 1); the schedule still spans the run. 0: off.",
+          "Saves and ends after this step (counted from 1); the schedule still spans the run. 0: "
+          "off.",
           kExecution);
     visit("recompute", recompute, "Recomputes activations in backward instead of keeping them.",
           kExecution);
@@ -84,8 +87,8 @@ struct OptimizerOptions {
   void describe(Visitor& visit) {
     visit("name", name, "adamw | bert_adam | lamb | lars | sgd", kIdentity);
     visit("lr", lr, "Peak learning rate. Give lr or base_lr.", kIdentity);
-    visit("base_lr", base_lr, "Peak learning rate per 256 samples: lr = base_lr * global_batch / 256.",
-          kIdentity);
+    visit("base_lr", base_lr,
+          "Peak learning rate per 256 samples: lr = base_lr * global_batch / 256.", kIdentity);
     visit("betas", betas, "Decay of the moments (adamw, bert_adam, lamb).", kIdentity);
     visit("eps", eps, "Added to the root of the second moment.", kIdentity);
     visit("weight_decay", weight_decay, "Decoupled (adamw, bert_adam, lamb) or L2 (lars, sgd).",
@@ -125,11 +128,12 @@ struct EmaOptions {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("decay", decay, "Per step; 0: no moving average.", kIdentity);
-    visit("half_life_samples", half_life_samples, "Instead of decay: 0.5^(global_batch / half life).",
-          kIdentity);
+    visit("half_life_samples", half_life_samples,
+          "Instead of decay: 0.5^(global_batch / half life).", kIdentity);
     visit("ramp", ramp, "Half life is at most ramp * samples seen (EDM uses 0.05); 0: off.",
           kIdentity);
-    visit("warmup", warmup, "Decay of update n is at most (1 + n) / (10 + n), n from 1.", kIdentity);
+    visit("warmup", warmup, "Decay of update n is at most (1 + n) / (10 + n), n from 1.",
+          kIdentity);
   }
 };
 
@@ -141,9 +145,10 @@ struct ParallelOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("shard_optimizer", shard_optimizer, "Each rank keeps 1/ranks of the optimizer state (ZeRO-1).",
+    visit("shard_optimizer", shard_optimizer,
+          "Each rank keeps 1/ranks of the optimizer state (ZeRO-1).", kExecution);
+    visit("bucket_mb", bucket_mb, "Gradients are exchanged in pieces of about this size.",
           kExecution);
-    visit("bucket_mb", bucket_mb, "Gradients are exchanged in pieces of about this size.", kExecution);
     visit("timeout_s", timeout_s, "Longest any rank waits for another, or for data.", kExecution);
     visit("reduce_dtype", reduce_dtype, "fp32 | bf16: what gradients are sent as.", kIdentity);
   }
@@ -178,7 +183,8 @@ struct EvalOptions {
     visit("every", every, "Steps between evaluations during training; 0: none.", kExecution);
     visit("path", path, "Dataset to evaluate on.", kExecution);
     visit("train_path", train_path, "Labelled dataset that kNN and probe learn from.", kExecution);
-    visit("max_samples", max_samples, "Evaluates on the first so many samples; 0: all.", kExecution);
+    visit("max_samples", max_samples, "Evaluates on the first so many samples; 0: all.",
+          kExecution);
     visit("pictures", pictures, "Samples shown in pictures.", kExecution);
   }
 };

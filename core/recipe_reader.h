@@ -14,8 +14,8 @@
 
 namespace kiln {
 
-/// Reads the sections of a recipe (TOML, with `section.key=value` overrides) into option structs and
-/// collects every mistake, so that a user sees them all at once with the nearest known names.
+/// Reads the sections of a recipe (TOML, with `section.key=value` overrides) into option structs
+/// and collects every mistake, so that a user sees them all at once with the nearest known names.
 ///
 ///   RecipeReader reader = RecipeReader::from_file(path, overrides);
 ///   reader.read("train", recipe.train);
@@ -51,8 +51,8 @@ class RecipeReader {
   std::string resolved_toml() const;
   /// Identity keys as "section.key" -> value text; what a resume compares, what the hash is over.
   std::map<std::string, std::string> identity() const;
-  /// After the caller derived or corrected a value that was read (a preset, a default that depends on
-  /// another key), makes resolved_toml() and identity() show it.
+  /// After the caller derived or corrected a value that was read (a preset, a default that depends
+  /// on another key), makes resolved_toml() and identity() show it.
   template <typename Options>
   void update(const std::string& section, Options& options) {
     Updater updater{*this, section};
@@ -60,11 +60,11 @@ class RecipeReader {
   }
 
  private:
-  using Value = std::variant<bool*, std::int64_t*, double*, std::string*,
-                             std::vector<std::int64_t>*, std::vector<double>*,
-                             std::vector<std::string>*, std::optional<bool>*,
-                             std::optional<std::int64_t>*, std::optional<double>*,
-                             std::optional<std::string>*>;
+  using Value =
+      std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*,
+                   std::vector<double>*, std::vector<std::string>*, std::optional<bool>*,
+                   std::optional<std::int64_t>*, std::optional<double>*,
+                   std::optional<std::string>*>;
   struct Visitor {
     RecipeReader& reader;
     const std::string& section;

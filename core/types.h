@@ -25,8 +25,8 @@ struct Batch {
   std::int64_t micro_batch = 0;
   /// B. Every micro-batch of a recipe has the same.
   std::int64_t num_samples = 0;
-  /// Denominators of the loss's terms. As made by Objective::prepare: the share of this micro-batch.
-  /// As seen by Objective::loss: the sum over the global batch. Exact integers.
+  /// Denominators of the loss's terms. As made by Objective::prepare: the share of this
+  /// micro-batch. As seen by Objective::loss: the sum over the global batch. Exact integers.
   std::map<std::string, double> weights;
 
   const at::Tensor& at(const std::string& name) const;
@@ -42,7 +42,8 @@ using Metrics = std::map<std::string, Metric>;
 struct Loss {
   /// fp32 scalar, already divided by the global denominators: micro-batch losses simply add up.
   at::Tensor value;
-  /// Host values for the log, shares of this micro-batch. Tensors, so that a GPU need not be waited for.
+  /// Host values for the log, shares of this micro-batch. Tensors, so that a GPU need not be waited
+  /// for.
   std::map<std::string, std::pair<at::Tensor, double>> metrics;
 };
 
@@ -58,10 +59,10 @@ struct StepContext {
 
 /// A trainable tensor as the optimizer sees it.
 struct Parameter {
-  std::string name;        // unique in the model, as in our checkpoints
-  at::Tensor tensor;       // leaf; FlatParameters re-points its storage
-  bool has_decay = true;   // weight decay (and LAMB/LARS trust ratio) applies
-  double lr_scale = 1.0;   // layer-wise decay and the like
+  std::string name;       // unique in the model, as in our checkpoints
+  at::Tensor tensor;      // leaf; FlatParameters re-points its storage
+  bool has_decay = true;  // weight decay (and LAMB/LARS trust ratio) applies
+  double lr_scale = 1.0;  // layer-wise decay and the like
 };
 
 /// Non-trainable state of a model: statistics, codebook usage. Saved; no part of weights_hash.

@@ -31,7 +31,8 @@ TEST(Philox, StreamsDifferByPurposeAndPosition) {
 TEST(Philox, BelowCoversItsRangeEvenly) {
   const Philox stream(1, Purpose::kOrder, 0);
   std::vector<int> counts(10);
-  for (std::uint64_t i = 0; i < 100'000; ++i) ++counts[static_cast<std::size_t>(stream.below(10, i))];
+  for (std::uint64_t i = 0; i < 100'000; ++i)
+    ++counts[static_cast<std::size_t>(stream.below(10, i))];
   for (const int count : counts) EXPECT_NEAR(count, 10'000, 4 * 95);  // 4 standard deviations
 }
 
