@@ -87,7 +87,7 @@ function(kiln_test source)
     foreach(ranks IN LISTS ARG_RANKS)
       add_test(NAME ${name}.np${ranks} COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none
                -np ${ranks} $<TARGET_FILE:${name}>)
-      set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+      set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${ranks}
         ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_btl_vader_single_copy_mechanism=none"
         LABELS "${ARG_LABELS}" SKIP_RETURN_CODE 77)
     endforeach()

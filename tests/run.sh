@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds and runs the tests; installs what is missing first (launch/setup.sh).
+#
+#   bash tests/run.sh          quick tier: everything not labelled "full"
+#   bash tests/run.sh --full   adds the long tests, the address+undefined sanitizers on the CPU
+#                              suite, and the thread sanitizer on loader and communicators
+#
+# Closing line: "N passed, M failed", counted in single test cases. Exit status 0 when
+# nothing failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+FULL=no
+case "${1:-}" in
+  "") ;;
+  --full) FULL=yes ;;
+  *) echo "usage: bash tests/run.sh [--full]" >&2; exit 2 ;;
+esac
+
+# mpirun refuses root, and inside containers its copy between processes is often forbidden.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none
+# Sanitizers: LibTorch and Open MPI keep memory until exit, which is no leak of ours.
+export ASAN_OPTIONS=detect_leaks=0:protect_shadow_gap=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS="suppressions=$PWD/tests/support/tsan.supp ignore_noninstrumented_modules=1"
+
+SUMMARY=()
+run_suite() {  # $1: build folder, $2: name, then arguments for ctest
+  local folder=$1 name=$2
+  shift 2
+  echo "tests: $name"
+  ctest --test-dir "$folder" --output-on-failure -j "$(nproc)" "$@"
+  SUMMARY+=("$folder/Testing/Temporary/LastTest.$name.log")
+  cp "$folder/Testing/Temporary/LastTest.log" "${SUMMARY[-1]}"
+}
+
+build_and_run() {  # $1: preset of a sanitizer, then arguments for ctest
+  local preset=$1
+  shift
+  cmake --preset "$preset" -DKILN_TORCH="$(sed -n 's/^KILN_TORCH:PATH=//p' build/CMakeCache.txt)" >/dev/null &&
+    cmake --build "build-$preset" -j "${KILN_JOBS:-$(nproc)}" || exit 1
+  run_suite "build-$preset" "$preset" "$@"
+}
+
+KILN_TARGET=all bash launch/setup.sh || exit 1
+run_suite build quick -LE full
+if [[ $FULL == yes ]]; then
+  run_suite build full -L full
+  build_and_run asan -LE 'full|no_sanitizer'
+  build_and_run tsan -R 'data_loader|dist_communicator_test$|dist_.*thread' -LE full
+fi
+python3 tests/support/count_tests.py "${SUMMARY[@]}"
