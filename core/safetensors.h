@@ -50,9 +50,10 @@ class SafetensorsFile {
   std::uint64_t data_begin_ = 0;
 };
 
-/// Writes tensors (host, made contiguous) in the given order; metadata gets {"format": "pt"} if it
-/// has no such key. The header is padded to 8 bytes. Flushed to disk (fsync) before it returns.
-/// Returns length and hash of the bytes as they were handed to the system.
+/// Writes tensors (host, made contiguous) in the given order, but wider element types first, so
+/// that each is aligned; metadata gets {"format": "pt"} if it has no such key. The header is padded
+/// to 8 bytes. Flushed to disk (fsync) before it returns. Returns length and hash of the bytes as
+/// they were handed to the system.
 FileHash write_safetensors(const std::filesystem::path& path,
                            const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                            const std::map<std::string, std::string>& metadata = {},
