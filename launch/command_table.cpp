@@ -1,0 +1,17 @@
+#include <CLI/CLI.hpp>
+
+#include "launch/command.h"
+
+namespace kiln {
+
+const std::vector<Command>& command_table() {
+  static const std::vector<Command> table = {
+      {"launch", "Starts ranks on this machine or several, and passes signals on to them.", false,
+       declare_launch},
+  };
+  return table;
+}
+
+void set_examples(CLI::App& app, const std::string& text) { app.footer("\nExamples:\n" + text); }
+
+}  // namespace kiln

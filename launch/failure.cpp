@@ -1,0 +1,53 @@
+#include "launch/failure.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "core/log.h"
+#include "launch/launcher_rank.h"
+
+namespace kiln {
+
+namespace {
+
+/// The first to create a file in the launcher's own folder for this job speaks. That folder goes
+/// when the job does; without one, everybody speaks.
+bool is_first_to_fail() {
+  if (launcher_rank().size == 1) return true;
+  const char* folder = std::getenv("PMIX_SERVER_TMPDIR");
+  if (!folder) return true;
+  const std::filesystem::path marker = std::filesystem::path(folder) / "kiln-failure";
+  const int descriptor = ::open(marker.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (descriptor < 0) return errno != EEXIST;
+  ::close(descriptor);
+  return true;
+}
+
+/// For a supervisor, which cannot tell our internal error from mpirun's own.
+void leave_note() {
+  if (const char* note = std::getenv("KILN_FAILURE_NOTE")) {
+    ::close(::open(note, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  }
+}
+
+}  // namespace
+
+int fail(ExitCode code, const std::string& message) {
+  set_status_line("");
+  if (code == ExitCode::kInternal) leave_note();
+  if (is_first_to_fail()) {
+    // One write, so that lines of several processes do not mix.
+    const std::string line = "kiln: error: " + message + "\n";
+    if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return static_cast<int>(code);
+  } else {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+  return static_cast<int>(code);
+}
+
+}  // namespace kiln
