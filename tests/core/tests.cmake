@@ -1,3 +1,4 @@
+kiln_test(core/flat_parameters_test.cpp DEPS core TORCH)
 kiln_test(core/metrics_log_test.cpp DEPS core)
 kiln_test(core/philox_test.cpp DEPS core)
 kiln_test(core/progress_bar_test.cpp DEPS core)
