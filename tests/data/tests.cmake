@@ -1,1 +1,1 @@
-# kiln_test(data/..._test.cpp DEPS data)
+kiln_test(data/tokenizer_test.cpp DEPS data)
