@@ -2,9 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kiln {
@@ -33,19 +33,26 @@ class Work {
   std::shared_ptr<Impl> impl_;
 };
 
+/// One half of a message between two ranks.
+struct Transfer {
+  enum class Direction { kSend, kReceive };
+  Direction direction = Direction::kSend;
+  at::Tensor tensor;
+  int peer = 0;  // may be the rank itself
+};
+
 /// Ranks working together. One conformance suite (tests/dist/communicator_test.cpp) holds for all
 /// implementations: local, thread, mpi, nccl.
 ///
 /// Invariants:
-/// 1. Operations run in the order they were called; every rank calls the same ones in the same
-/// order.
-/// 2. Tensors are contiguous, equal in size and type on all ranks, and must stay alive and
-/// untouched
+/// 1. Operations run in the order they were called; every rank calls the same ones in that order.
+/// 2. Tensors are contiguous, equal in size and type on all ranks, and stay alive and untouched
 ///    until the operation is done.
 /// 3. No wait is endless: each is bounded by the time-out given at construction.
 /// 4. all_reduce and reduce_scatter add; the order of additions is not specified, except that
-/// adding
-///    zeros changes nothing (which the fixed-order sums of the engine rely on).
+///    adding zeros changes nothing (which the fixed-order sums of the engine rely on).
+/// 5. Operations may be queued without waiting; one begins when those queued before it are done, so
+///    a tensor that one writes may be read by the next.
 ///
 /// Thread safety: one thread calls at a time.
 class Communicator {
@@ -62,8 +69,16 @@ class Communicator {
   /// input [n] -> output [size * n]. input may alias the rank's own part of output.
   virtual Work all_gather(at::Tensor input, at::Tensor output) = 0;
   virtual Work broadcast(at::Tensor tensor, int root) = 0;
-  virtual Work send(at::Tensor tensor, int to) = 0;
-  virtual Work recv(at::Tensor tensor, int from) = 0;
+  /// All transfers of the list at once, in any order on any rank, without deadlock. Ranks that take
+  /// no part need not call. Transfers between the same two ranks match in the order of their lists;
+  /// empty tensors are skipped.
+  virtual Work exchange(std::vector<Transfer> transfers) = 0;
+  Work send(at::Tensor tensor, int to) {
+    return exchange({{Transfer::Direction::kSend, std::move(tensor), to}});
+  }
+  Work recv(at::Tensor tensor, int from) {
+    return exchange({{Transfer::Direction::kReceive, std::move(tensor), from}});
+  }
   virtual void barrier() = 0;
 
   /// Ends the job on every rank with `exit_code` without waiting for anybody. Called when an error

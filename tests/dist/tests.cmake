@@ -1,1 +1,1 @@
-# kiln_test(dist/..._test.cpp DEPS dist)
+kiln_test(dist/communicator_test.cpp DEPS dist TORCH RANKS 1 2 3 4)

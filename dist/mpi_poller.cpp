@@ -1,0 +1,136 @@
+#include "dist/mpi_poller.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "core/error.h"
+#include "dist/mpi_check.h"
+
+namespace kiln {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kAnswerEvery{20};
+constexpr milliseconds kPatience{1500};       // for answers of the other ranks
+constexpr milliseconds kSpokesmanLead{2000};  // the others keep silent so long, then speak up too
+
+// Polls that find nothing: yield at first, then sleep ever longer. A message between ranks of one
+// node takes some microseconds when both run; when the other one has no core, spinning only keeps
+// it from getting one.
+class BackOff {
+ public:
+  void pause() {
+    if (++num_pauses_ <= kYields) {
+      std::this_thread::yield();
+      return;
+    }
+    std::this_thread::sleep_for(sleep_);
+    sleep_ = std::min(sleep_ * 2, kLongestSleep);
+  }
+
+ private:
+  static constexpr int kYields = 64;
+  static constexpr microseconds kLongestSleep{500};
+  int num_pauses_ = 0;
+  microseconds sleep_{10};
+};
+
+template <std::size_t kSize>
+void copy_text(const std::string& text, char (&to)[kSize]) {
+  const std::size_t length = std::min(text.size(), kSize - 1);
+  std::memcpy(to, text.data(), length);
+  to[length] = '\0';
+}
+
+std::string explain(int rank, const std::optional<RankStatus>& status) {
+  if (!status) return fmt::format("rank {} does not answer (stopped, dead or cut off)", rank);
+  return fmt::format("rank {} has called {} collectives{}{}", rank, status->collectives_called,
+                     status->phase[0] != '\0' ? " and is in " : "", status->phase);
+}
+
+}  // namespace
+
+MpiPoller::MpiPoller(MPI_Comm comm, milliseconds timeout,
+                     std::function<std::string()> describe_phase)
+    : timeout_(timeout), describe_phase_(std::move(describe_phase)), inquiry_(comm) {
+  KILN_MPI(MPI_Comm_rank(comm, &rank_));
+}
+
+void MpiPoller::begin(const Operation& operation) {
+  operation_ = &operation;
+  started_ = Clock::now();
+}
+
+void MpiPoller::end() { operation_ = nullptr; }
+
+void MpiPoller::note_called(const Operation& operation) {
+  if (operation.kind != Operation::Kind::kExchange) collectives_called_ = operation.sequence;
+}
+
+void MpiPoller::answer_inquiries() { inquiry_.answer(own_status()); }
+
+bool MpiPoller::are_done(std::vector<MPI_Request>& requests) {
+  int all_done = 0;
+  KILN_MPI(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all_done,
+                       MPI_STATUSES_IGNORE));
+  return all_done != 0;
+}
+
+void MpiPoller::wait_all(std::vector<MPI_Request>& requests, const std::vector<int>& peers) {
+  BackOff back_off;
+  auto next_answer = Clock::now() + kAnswerEvery;
+  while (!are_done(requests)) {
+    back_off.pause();
+    const auto now = Clock::now();
+    if (now < next_answer) continue;
+    if (now - started_ > timeout_) give_up(requests, peers);
+    answer_inquiries();
+    next_answer = now + kAnswerEvery;
+  }
+}
+
+RankStatus MpiPoller::own_status() const {
+  RankStatus status;
+  status.collectives_called = collectives_called_;
+  if (operation_ != nullptr) {
+    copy_text(operation_->describe(), status.operation);
+    status.waiting_s = std::chrono::duration<double>(Clock::now() - started_).count();
+  }
+  if (describe_phase_) copy_text(describe_phase_(), status.phase);
+  return status;
+}
+
+void MpiPoller::give_up(std::vector<MPI_Request>& requests, const std::vector<int>& peers) {
+  std::vector<int> late;  // an exchange waits for these; a collective for whoever has not called it
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    int is_done = 0;
+    KILN_MPI(MPI_Test(&requests[i], &is_done, MPI_STATUS_IGNORE));
+    if (!is_done && std::ranges::find(late, peers[i]) == late.end()) late.push_back(peers[i]);
+  }
+  const auto statuses = inquiry_.ask(own_status(), kPatience);
+  const double timeout_s = std::chrono::duration<double>(timeout_).count();
+  std::vector<std::string> causes;
+  int spokesman = rank_;
+  for (int rank = 0; rank < static_cast<int>(statuses.size()); ++rank) {
+    const auto& status = statuses[rank];
+    const bool is_late = peers.empty()
+                             ? !status || status->collectives_called < operation_->sequence
+                             : std::ranges::find(late, rank) != late.end();
+    if (is_late) causes.push_back(explain(rank, status));
+    // Ranks that waited as long as this one reach the same verdict: the first of them tells it.
+    if (status && !is_late && status->waiting_s > timeout_s) spokesman = std::min(spokesman, rank);
+  }
+  if (causes.empty())
+    causes.push_back("all ranks have called it, but the network does not deliver");
+  if (spokesman != rank_) std::this_thread::sleep_for(std::min(kSpokesmanLead, timeout_));
+  throw communication_error("rank {} waited {:.0f} s in {}: {}", rank_, timeout_s,
+                            operation_->describe(), fmt::join(causes, "; "));
+}
+
+}  // namespace kiln
