@@ -1,1 +1,5 @@
+kiln_test(data/import_idx_test.cpp DEPS data LIBS ZLIB::ZLIB)
+kiln_test(data/loader_test.cpp DEPS data TORCH)
+kiln_test(data/sample_order_test.cpp DEPS data)
+kiln_test(data/shard_test.cpp DEPS data)
 kiln_test(data/tokenizer_test.cpp DEPS data)

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/manifest.h"
+
+namespace kiln {
+
+/// What all importers share. Ranks own whole shards, whose contents do not depend on num_ranks or
+/// num_threads: any number of them makes the same dataset.
+struct ImportOptions {
+  std::vector<std::filesystem::path> inputs;
+  std::filesystem::path out;
+  std::int64_t num_threads = 1;
+  std::int64_t rank = 0;
+  std::int64_t num_ranks = 1;
+  std::int64_t shard_bytes = std::int64_t{256} << 20;
+  /// Samples done and samples in all, of this rank; called from one thread at a time.
+  std::function<void(std::int64_t, std::int64_t)> progress;
+
+  // images
+  bool skip_broken = false;   // leave out files that cannot be decoded
+  std::int64_t max_side = 0;  // scale down so that the longer side is at most this; 0: as is
+
+  // hdf5: field=path words
+  std::vector<std::string> fields;
+};
+
+struct BrokenInput {
+  std::string file;
+  std::string reason;
+};
+
+struct ImportResult {
+  std::int64_t num_samples = 0;  // written by this rank
+  std::int64_t bytes = 0;
+  std::vector<BrokenInput> skipped;
+};
+
+/// MNIST family: an images file (or a folder that holds one per split) and its labels file, gzipped
+/// or not. Counts, sizes and magic numbers that disagree are refused with the numbers found.
+///
+/// inputs: a folder and optionally `split`, or {images file, labels file}.
+ImportResult import_idx(const ImportOptions& options, const std::string& split = "train");
+
+/// Every import ends with this on one rank, after all have returned: writes dataset.json from the
+/// shards' descriptions, which the ranks left in the folder.
+Manifest finish_import(const std::filesystem::path& out);
+
+}  // namespace kiln
