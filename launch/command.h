@@ -35,6 +35,7 @@ const std::vector<Command>& command_table();
 
 // One file each: command_NAME.cpp.
 std::function<CommandResult()> declare_launch(CLI::App& app);
+std::function<CommandResult()> declare_report(CLI::App& app);
 
 /// The help text below the options: examples.
 void set_examples(CLI::App& app, const std::string& text);

@@ -8,6 +8,8 @@ const std::vector<Command>& command_table() {
   static const std::vector<Command> table = {
       {"launch", "Starts ranks on this machine or several, and passes signals on to them.", false,
        declare_launch},
+      {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.", false,
+       declare_report},
   };
   return table;
 }

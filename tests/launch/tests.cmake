@@ -1,1 +1,2 @@
-# kiln_test(launch/..._test.cpp DEPS launch)
+kiln_test(launch/report_test.cpp DEPS launch LIBS kiln::test_program)
+kiln_test(launch/supervisor_test.cpp DEPS launch LIBS kiln::test_program)
