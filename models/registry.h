@@ -10,14 +10,15 @@
 
 namespace kiln {
 
-/// What launch/ needs from models/: one row per model in the table in registry.cpp. Adding a model is
-/// one header and source, one row, one recipe, one test.
+/// What launch/ needs from models/: one row per model in the table in registry.cpp. Adding a model
+/// is one header and source, one row, one recipe, one test.
 struct ModelEntry {
   std::string name;
   std::string data_kind;  // "image", "text", "pairs", "latent"
   std::string summary;    // one line for `kiln train --help`
   /// Reads [model] through `reader`, adds its problems to it, and builds the network with weights
   /// drawn from Philox(run.seed, Purpose::kInit, index of the parameter): the same on any machine.
+  /// Null when it added problems: reader.finish() reports them.
   std::unique_ptr<Objective> (*make)(RecipeReader& reader, const Recipe& recipe,
                                      const DatasetInfo& data);
 };

@@ -1,0 +1,51 @@
+#include "models/layers/attention.h"
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace kiln {
+namespace {
+
+at::Tensor additive(const at::Tensor& mask, const at::Tensor& like) {
+  if (mask.scalar_type() != at::kBool) return mask;
+  const double lowest = -std::numeric_limits<double>::infinity();
+  return at::zeros(mask.sizes(), like.options()).masked_fill_(mask.logical_not(), lowest);
+}
+
+}  // namespace
+
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const at::Tensor& mask, double p, DropoutStream& drop) {
+  const auto optional_mask = mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt;
+  if (!drop.is_active() || p == 0.0)
+    return at::scaled_dot_product_attention(q, k, v, optional_mask);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
+  at::Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // [B, H, L, S]
+  if (mask.defined()) scores = scores + additive(mask, scores);
+  // Softmax in fp32: bf16 has too few digits for the small weights.
+  const auto type = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor weights = at::softmax(scores, -1, type).to(q.scalar_type());
+  return at::matmul(drop.dropout(weights, p), v);
+}
+
+Attention::Attention(const AttentionOptions& choice, const at::TensorOptions& options)
+    : attention(choice) {
+  KILN_CHECK(choice.dim % choice.heads == 0, "width {} over {} heads", choice.dim, choice.heads);
+  qkv = register_module(
+      "qkv", std::make_shared<Linear>(choice.dim, 3 * choice.dim, options, choice.has_qkv_bias));
+  proj = register_module("proj", std::make_shared<Linear>(choice.dim, choice.dim, options));
+}
+
+at::Tensor Attention::forward(const at::Tensor& x, const at::Tensor& mask,
+                              DropoutStream& drop) const {
+  const std::int64_t B = x.size(0), L = x.size(1), D = attention.dim, H = attention.heads;
+  const auto parts = qkv->forward(x)
+                         .view({B, L, 3, H, D / H})
+                         .permute({2, 0, 3, 1, 4})  // [3, B, H, L, d]
+                         .unbind(0);
+  const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, attention.dropout, drop);
+  return proj->forward(mixed.transpose(1, 2).reshape({B, L, D}));
+}
+
+}  // namespace kiln

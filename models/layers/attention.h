@@ -1,0 +1,41 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "models/layers/dropout.h"
+#include "models/layers/linear.h"
+
+// B samples, L queries, S keys, H heads, D = H * d width.
+
+namespace kiln {
+
+/// softmax(q k^T / sqrt(d) + mask) v (Vaswani et al., arXiv:1706.03762) for q [B, H, L, d] and
+/// k, v [B, H, S, d]; result [B, H, L, d].
+///
+/// `mask` is undefined or broadcasts to [B, H, L, S]: bool (true takes part) or added to the
+/// scores. Attention weights go through `drop` with probability `p`, which takes the slower plain
+/// path.
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const at::Tensor& mask, double p, DropoutStream& drop);
+
+struct AttentionOptions {
+  std::int64_t dim = 0;
+  std::int64_t heads = 1;
+  bool has_qkv_bias = true;
+  double dropout = 0.0;  // of the attention weights
+};
+
+/// Multi-head self-attention. Queries, keys and values come from one matrix `qkv` [3D, D], rows in
+/// that order, each with its heads in order.
+struct Attention : torch::nn::Module {
+  Attention(const AttentionOptions& attention, const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const;
+
+  AttentionOptions attention;
+  std::shared_ptr<Linear> qkv, proj;
+};
+
+}  // namespace kiln

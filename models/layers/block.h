@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "models/layers/attention.h"
+
+namespace kiln {
+
+/// fc2(act(fc1(x))): D -> mlp_dim -> D, with GELU in its exact (erf) or tanh form.
+struct Mlp : torch::nn::Module {
+  Mlp(std::int64_t dim, std::int64_t mlp_dim, bool has_tanh_gelu, const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& x) const;
+
+  bool has_tanh_gelu;
+  std::shared_ptr<Linear> fc1, fc2;
+};
+
+/// kPre: x + f(norm(x)), as ViT. kPost: norm(x + f(x)), as BERT.
+enum class NormOrder { kPre, kPost };
+
+struct BlockOptions {
+  std::int64_t dim = 0;
+  std::int64_t heads = 1;
+  std::int64_t mlp_dim = 0;
+  NormOrder order = NormOrder::kPre;
+  double layer_norm_eps = 1e-6;
+  bool has_qkv_bias = true;
+  bool has_tanh_gelu = false;
+  double dropout = 0.0;            // of each branch's output
+  double attention_dropout = 0.0;  // of the attention weights
+  double drop_path = 0.0;          // of whole branches, per sample
+};
+
+/// Attention and MLP, each with a residual connection and a layer norm.
+///
+/// `mask` as in attend(); undefined: every token sees every other.
+struct TransformerBlock : torch::nn::Module {
+  TransformerBlock(const BlockOptions& block, const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const;
+
+  BlockOptions block;
+  std::shared_ptr<LayerNorm> norm1;
+  std::shared_ptr<Attention> attn;
+  std::shared_ptr<LayerNorm> norm2;
+  std::shared_ptr<Mlp> mlp;
+
+ private:
+  at::Tensor branch(const at::Tensor& output, DropoutStream& drop) const;
+};
+
+}  // namespace kiln

@@ -1,0 +1,64 @@
+#include "models/mae_options.h"
+
+#include <algorithm>
+#include <array>
+
+namespace kiln {
+namespace {
+
+struct Preset {
+  const char* name;
+  std::int64_t patch, dim, depth, heads;
+  std::int64_t decoder_dim, decoder_depth, decoder_heads;
+};
+
+// base, large and huge as in arXiv:2111.06377; tiny is for images of about 28 pixels.
+constexpr std::array kPresets = {
+    Preset{"tiny", 4, 64, 3, 4, 48, 2, 3},
+    Preset{"base", 16, 768, 12, 12, 512, 8, 16},
+    Preset{"large", 16, 1024, 24, 16, 512, 8, 16},
+    Preset{"huge", 14, 1280, 32, 16, 512, 8, 16},
+};
+
+void fill(std::optional<std::int64_t>& value, std::int64_t fallback) {
+  if (!value) value = fallback;
+}
+
+}  // namespace
+
+bool MaeOptions::resolve() {
+  const auto found = std::ranges::find(kPresets, preset, &Preset::name);
+  if (found == kPresets.end()) return false;
+  fill(patch, found->patch);
+  fill(dim, found->dim);
+  fill(depth, found->depth);
+  fill(heads, found->heads);
+  fill(mlp_dim, 4 * *dim);
+  fill(decoder_dim, found->decoder_dim);
+  fill(decoder_depth, found->decoder_depth);
+  fill(decoder_heads, found->decoder_heads);
+  fill(decoder_mlp_dim, 4 * *decoder_dim);
+  return true;
+}
+
+MaeShape MaeOptions::shape(const DatasetInfo& data) const {
+  MaeShape shape;
+  shape.encoder = {.height = data.height,
+                   .width = data.width,
+                   .channels = data.channels,
+                   .patch = *patch,
+                   .dim = *dim,
+                   .depth = *depth,
+                   .heads = *heads,
+                   .mlp_dim = *mlp_dim,
+                   .layer_norm_eps = layer_norm_eps};
+  shape.decoder_dim = *decoder_dim;
+  shape.decoder_depth = *decoder_depth;
+  shape.decoder_heads = *decoder_heads;
+  shape.decoder_mlp_dim = *decoder_mlp_dim;
+  shape.mask_ratio = mask_ratio;
+  shape.has_normalised_targets = norm_pix;
+  return shape;
+}
+
+}  // namespace kiln

@@ -1,0 +1,55 @@
+#include "models/registry.h"
+
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "models/mae.h"
+#include "models/mae_options.h"
+
+namespace kiln {
+namespace {
+
+at::ScalarType weights_type(const Recipe& recipe) {
+  return recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+}
+
+std::unique_ptr<Objective> make_mae(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data) {
+  MaeOptions options;
+  reader.read("model", options);
+  if (!options.resolve()) {
+    reader.problem(unknown_name("model.preset", options.preset, {"tiny", "base", "large", "huge"}));
+    return nullptr;
+  }
+  reader.update("model", options);
+  const MaeShape shape = options.shape(data);
+  const std::vector<std::string> problems = shape.problems();
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  auto objective = std::make_unique<MaeObjective>(shape, PixelNormalisation(data.mean, data.std),
+                                                  at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
+}
+
+}  // namespace
+
+const std::vector<ModelEntry>& model_table() {
+  static const std::vector<ModelEntry> table = {
+      {"mae", "image", "Masked autoencoder: a ViT that predicts the pixels of hidden patches.",
+       make_mae},
+  };
+  return table;
+}
+
+const ModelEntry& find_model(const std::string& name) {
+  std::vector<std::string> names;
+  for (const ModelEntry& entry : model_table()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  throw Error(ExitCode::kUsage, unknown_name("model.name", name, names));
+}
+
+}  // namespace kiln

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "models/interchange/names.h"
+#include "models/parameters.h"
+
+namespace kiln::parity {
+
+/// A stored computation of another implementation: weights, inputs, outputs, gradients.
+struct Case {
+  std::filesystem::path dir;
+  std::string name;  // of the folder, or "tiny_..." of a golden file
+  bool is_golden = false;
+  nlohmann::json config;  // config.json, null where there is none
+  nlohmann::json info;    // case.json, or NAME.json of a golden
+  NamedTensors weights;   // model.safetensors
+  NamedTensors tensors;   // case.safetensors
+
+  /// In which precision to run: set by --float64.
+  at::ScalarType type = at::kFloat;
+
+  const at::Tensor& at(const std::string& tensor) const;
+  /// A floating-point input in `type`; integers as stored.
+  at::Tensor input(const std::string& tensor) const;
+  /// Speaks of tensors by the names of our tables.
+  void rename(const std::vector<NameAlias>& aliases);
+};
+
+/// `path` is a case's folder or a golden .safetensors file.
+Case load_case(const std::filesystem::path& path, at::ScalarType type);
+
+/// Every tensor of a file.
+NamedTensors read_all(const std::filesystem::path& file);
+
+/// What a command-line path stands for: itself, or the golden files of a folder that holds them.
+std::vector<std::filesystem::path> expand(const std::filesystem::path& path);
+
+}  // namespace kiln::parity

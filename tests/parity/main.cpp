@@ -1,0 +1,72 @@
+// Holds our models against stored computations of other implementations.
+//
+//   parity [--float64] CASE...
+//
+// CASE is a folder with case.safetensors and the files around it, a golden tiny_*.safetensors, or a
+// folder of goldens. Prints a line for each tensor out of bounds, then one line of JSON per case,
+// with several cases a last one for all. Exit status 1 if anything failed.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "core/error.h"
+#include "tests/parity/runners.h"
+
+namespace kiln::parity {
+namespace {
+
+struct Totals {
+  std::int64_t cases = 0, tensors = 0, failed = 0;
+  double worst_ratio = 0.0;
+};
+
+void run_case(const std::filesystem::path& path, at::ScalarType type, Totals& totals) {
+  Case reference = load_case(path, type);
+  const Runner runner = find_runner(reference);
+  if (runner == nullptr) throw usage_error("{}: no runner knows this case", path.string());
+  Report report(reference);
+  runner(reference, report);
+  report.finish();
+  fmt::print("{}\n", report.summary());
+  ++totals.cases;
+  totals.tensors += report.num_tensors();
+  totals.failed += report.num_failed();
+  totals.worst_ratio = std::max(totals.worst_ratio, report.worst_ratio());
+}
+
+int run(int argc, char** argv) {
+  at::set_num_threads(1);
+  at::ScalarType type = at::kFloat;
+  std::vector<std::filesystem::path> paths;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--float64") {
+      type = at::kDouble;
+      continue;
+    }
+    for (auto& path : expand(argv[i])) paths.push_back(std::move(path));
+  }
+  if (paths.empty()) throw usage_error("usage: parity [--float64] CASE...");
+  Totals totals;
+  for (const auto& path : paths) run_case(path, type, totals);
+  if (totals.cases > 1) {
+    fmt::print("{}\n", summary_line("all", totals.tensors, totals.failed, totals.worst_ratio));
+  }
+  return totals.failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace kiln::parity
+
+int main(int argc, char** argv) {
+  try {
+    return kiln::parity::run(argc, argv);
+  } catch (const kiln::Error& error) {
+    fmt::print(stderr, "parity: {}\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "parity: {}\n", error.what());
+    return 1;
+  }
+}

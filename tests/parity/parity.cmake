@@ -1,0 +1,10 @@
+# build/bin/parity: one runner file per family of models.
+kiln_program(parity
+  TORCH_SOURCES
+    parity/case.cpp
+    parity/mae_cases.cpp
+    parity/main.cpp
+    parity/report.cpp
+    parity/runners.cpp
+    parity/sincos_cases.cpp
+  DEPS models core)

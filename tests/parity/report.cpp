@@ -1,0 +1,84 @@
+#include "tests/parity/report.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace kiln::parity {
+
+void Report::fail(const std::string& line) {
+  ++num_failed_;
+  fmt::print("{}: {}\n", reference_.name, line);
+}
+
+void Report::compare(const std::string& name, const at::Tensor& ours) {
+  const at::Tensor& stored = reference_.at(name);
+  if (!stored.is_floating_point()) return compare(name, ours, Bound{});
+  const nlohmann::json& entries = reference_.info["tensors"];
+  compare(name, ours, Bound{entries.at(name).at("atol").get<double>(), 0.0});
+}
+
+void Report::compare(const std::string& name, const at::Tensor& ours, Bound bound) {
+  seen_.insert(name);
+  compare_values(name, ours, reference_.at(name), bound);
+}
+
+void Report::compare_values(const std::string& name, const at::Tensor& ours,
+                            const at::Tensor& reference, Bound bound) {
+  ++num_tensors_;
+  if (!ours.defined()) return fail(fmt::format("{}: we computed nothing", name));
+  if (ours.sizes() != reference.sizes()) {
+    return fail(fmt::format("{}: shape [{}], stored [{}]", name, fmt::join(ours.sizes(), ", "),
+                            fmt::join(reference.sizes(), ", ")));
+  }
+  if (reference.numel() == 0) return;
+  const at::Tensor expected = reference.to(at::kDouble);
+  const at::Tensor difference = (ours.detach().cpu().to(at::kDouble) - expected).abs();
+  const double worst = difference.max().item<double>();
+  const double allowed =
+      std::max(bound.absolute, bound.relative * expected.abs().max().item<double>());
+  const bool holds = worst <= allowed;  // false for NaN
+  const double ratio = worst == 0.0 ? 0.0 : worst / std::max(allowed, 1e-300);
+  worst_ratio_ = std::isnan(ratio) ? INFINITY : std::max(worst_ratio_, ratio);
+  if (!holds) {
+    const auto element = difference.argmax().item<std::int64_t>();
+    fail(fmt::format("{}: off by {:.3g}, allowed {:.3g}; element {}: {:.9g}, stored {:.9g}", name,
+                     worst, allowed, element,
+                     ours.detach().cpu().reshape({-1})[element].item<double>(),
+                     expected.reshape({-1})[element].item<double>()));
+  }
+}
+
+void Report::compare_value(const std::string& name, double ours, double reference, Bound bound) {
+  compare_values(name, at::scalar_tensor(ours, at::kDouble),
+                 at::scalar_tensor(reference, at::kDouble), bound);
+}
+
+void Report::expect(bool holds, const std::string& what) {
+  ++num_tensors_;
+  if (!holds) fail(what);
+}
+
+void Report::finish() {
+  if (!reference_.info.contains("tensors")) return;
+  for (const auto& [name, entry] : reference_.info["tensors"].items()) {
+    if (entry.at("role") == "input" || seen_.contains(name)) continue;
+    ++num_tensors_;
+    fail(fmt::format("{}: stored but not compared", name));
+  }
+}
+
+std::string summary_line(const std::string& name, std::int64_t tensors, std::int64_t failed,
+                         double worst_ratio) {
+  return nlohmann::ordered_json{
+      {"case", name}, {"tensors", tensors}, {"failed", failed}, {"worst_ratio", worst_ratio}}
+      .dump();
+}
+
+std::string Report::summary() const {
+  return summary_line(reference_.name, num_tensors_, num_failed_, worst_ratio_);
+}
+
+}  // namespace kiln::parity

@@ -1,0 +1,31 @@
+#include "tests/parity/runners.h"
+
+#include <map>
+
+namespace kiln::parity {
+namespace {
+
+const std::map<std::string, Runner>& table() {
+  static const std::map<std::string, Runner> runners = {
+      {"sincos", run_sincos},
+      {"tiny_mae", run_tiny_mae},
+      {"vitmae", run_vit_mae},
+  };
+  return runners;
+}
+
+}  // namespace
+
+Runner find_runner(const Case& reference) {
+  // The case's own name comes first: train_... cases name the model's runner too.
+  std::vector<std::string> keys = {reference.name};
+  if (reference.info.contains("runner"))
+    keys.push_back(reference.info["runner"].get<std::string>());
+  for (const std::string& key : keys) {
+    const auto found = table().find(key);
+    if (found != table().end()) return found->second;
+  }
+  return nullptr;
+}
+
+}  // namespace kiln::parity

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/parity/case.h"
+#include "tests/parity/report.h"
+
+namespace kiln::parity {
+
+/// Runs our implementation on a case and compares; may rename its tensors to the names of our
+/// tables. One function per family of models, each in a file of its own; runners.cpp lists them.
+using Runner = void (*)(Case& reference, Report& report);
+
+/// By the case's "runner" in case.json, else by its name. Null if there is none.
+Runner find_runner(const Case& reference);
+
+void run_vit_mae(Case& reference, Report& report);
+void run_tiny_mae(Case& reference, Report& report);
+void run_sincos(Case& reference, Report& report);
+
+}  // namespace kiln::parity

@@ -1,0 +1,30 @@
+#include <cstdio>
+
+#include "models/layers/positions.h"
+#include "tests/parity/runners.h"
+
+namespace kiln::parity {
+namespace {
+
+constexpr Bound kPositions{1e-6, 0.0};
+// The angle t * w of the stored fp32 embeddings was rounded before the sine.
+constexpr Bound kRoundedAngle{1e-4, 0.0};
+
+}  // namespace
+
+void run_sincos(Case& reference, Report& report) {
+  for (const auto& [name, stored] : reference.tensors) {
+    long grid = 0, dim = 0;
+    const bool is_mae = std::sscanf(name.c_str(), "mae.grid%ld.dim%ld", &grid, &dim) == 2;
+    const bool is_dit = std::sscanf(name.c_str(), "dit.grid%ld.dim%ld", &grid, &dim) == 2;
+    if (is_mae || is_dit) {
+      report.compare(name, sincos_2d(dim, grid, grid, is_mae), kPositions);
+    } else if (name != "timestep.t") {
+      const double shift = name.find("freq_shift1") != std::string::npos ? 1.0 : 0.0;
+      const at::Tensor ours = timestep_embedding(reference.at("timestep.t"), stored.size(1), shift);
+      report.compare(name, ours, name.ends_with("_f64") ? kFloat64Bound : kRoundedAngle);
+    }
+  }
+}
+
+}  // namespace kiln::parity
