@@ -191,10 +191,13 @@ struct EvalOptions {
 
 struct LogOptions {
   std::int64_t every = 10;
+  bool ledger = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("every", every, "Steps between lines of metrics.jsonl and of the console.", kExecution);
+    visit("ledger", ledger, "Writes down which samples, crops and masks every step saw (RUN/ledger).",
+          kExecution);
   }
 };
 
