@@ -110,23 +110,25 @@ class CheckpointWriter {
   struct Snapshot;
   void take_snapshot(const CheckpointState& state);
   void write_files();
-  void run(void (CheckpointWriter::*job)());
   void publish();
-  void remove_old();
+  void remove_old() const;
+  void check_attempt() const;
+  std::filesystem::path part_path(int rank) const;
+  void start(Phase success, Phase failure, void (CheckpointWriter::*job)());
 
   Options options_;
   FileSystem& files_;
-  std::filesystem::path folder_, partial_folder_;
-  std::int64_t sequence_ = 0;  // counts saves of this process: tells a sidecar from a stale one
+  std::int64_t sequence_ = 0;  // saves begun by this process, the same on all ranks
   std::unique_ptr<Snapshot> snapshot_;
+  std::filesystem::path folder_, partial_;  // of the current save
   std::atomic<Phase> phase_{Phase::kIdle};
-  std::string failure_;  // written before phase_ is, read after it
-  Cost cost_;
+  std::string failure_;  // written before phase_, read after it
+  Cost cost_;            // likewise
   std::thread thread_;
 };
 
-/// RUN/checkpoints and the folder of a step in it.
+/// RUN/checkpoints, and the folder of a step in it.
 std::filesystem::path checkpoints_folder(const std::filesystem::path& run_dir);
-std::string checkpoint_folder_name(std::int64_t step);
+std::filesystem::path checkpoint_folder(const std::filesystem::path& run_dir, std::int64_t step);
 
 }  // namespace kiln

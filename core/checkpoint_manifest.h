@@ -44,12 +44,17 @@ struct Manifest {
   std::map<std::string, Tensor> tensors;  // by global name
   std::map<std::string, FileHash> files;  // by name in the folder
 
+  /// Adds the files and pieces of another rank. Throws Error(kCheckpoint) if the two disagree about
+  /// a tensor.
+  void merge(const Manifest& part);
+
   /// The exact bytes of the file. Its last member is a hash of all before it.
   std::string to_text() const;
   /// Throws Error(kCheckpoint) naming `origin` and fault when any byte differs from what to_text()
-  /// gave, the format is newer, or the pieces of a tensor leave a gap or overlap.
+  /// gave, or the format is newer.
   static Manifest parse(std::string_view text, const std::string& origin);
-  /// The pieces of every tensor cover it exactly once and lie in listed files.
+  /// Throws Error(kCheckpoint) unless the pieces of every tensor cover it exactly once and lie in
+  /// listed files.
   void check_coverage(const std::string& origin) const;
 };
 

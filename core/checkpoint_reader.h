@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,6 +48,11 @@ class CheckpointReader {
 
  private:
   struct Files;
+  const Manifest::Tensor& tensor(const std::string& name) const;
+  const SafetensorsFile& file(const std::string& name) const;
+  at::Tensor read_piece(const std::string& name, const Manifest::Tensor& tensor,
+                        const Manifest::PieceOfFile& piece, Range elements) const;
+
   std::filesystem::path folder_;
   Manifest manifest_;
   std::unique_ptr<Files> files_;  // opened when first read
@@ -65,9 +69,10 @@ struct NewestCheckpoint {
   std::vector<PassedOver> passed_over;     // newer than the one taken; log a line for each
 };
 
-/// The newest checkpoint of RUN that is valid to its last byte. All ranks call it together and get
-/// the same answer; each hashes its share of the files. Throws Error(kCheckpoint) when there are
-/// checkpoints but no valid one: nothing is started over in silence.
+/// The newest checkpoint of RUN that is valid to its last byte. All ranks call it together, with a
+/// communicator of host tensors, and get the same answer; each hashes its share of the files.
+/// Throws Error(kCheckpoint) when there are checkpoints but no valid one: nothing is started over
+/// in silence.
 NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_dir,
                                         Communicator& communicator);
 /// The same for one process.
@@ -76,8 +81,19 @@ NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_dir);
 /// Opens PATH for reading: a checkpoint's folder, or a run's (its newest valid one). Verified.
 CheckpointReader open_checkpoint(const std::filesystem::path& path);
 
-/// Folders that may hold a checkpoint, newest first: step-N, and step-N.replaced, which a crash can
-/// leave while one is being written over.
-std::vector<std::filesystem::path> list_checkpoint_folders(const std::filesystem::path& run_dir);
+inline constexpr const char* kManifestName = "manifest.json";
+
+/// Throws Error(kCheckpoint) unless every file of the manifest is in the folder with its length.
+void check_files(const std::filesystem::path& folder, const Manifest& manifest);
+/// Whether CheckpointReader would open it.
+bool is_readable(const std::filesystem::path& folder);
+
+struct CheckpointFolder {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+};
+/// Folders that may hold a checkpoint, newest first: step-N, and after it step-N.replaced, which a
+/// crash can leave while step-N is being written once more.
+std::vector<CheckpointFolder> list_checkpoint_folders(const std::filesystem::path& run_dir);
 
 }  // namespace kiln
