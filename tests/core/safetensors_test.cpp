@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <random>
 #include <string>
 
 #include "tests/support/temporary_folder.h"
@@ -151,6 +152,32 @@ TEST(Safetensors, RefusesMalformedFiles) {
        "'y' begins at byte 5, the one before it ends at 4"},
   };
   for (const auto& [bytes, expected] : cases) EXPECT_THAT(complaint(bytes), HasSubstr(expected));
+}
+
+TEST(Safetensors, RandomDamageNeverCrashes) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "x";
+  write_safetensors(path, {{"a", at::arange(6, at::kFloat).view({2, 3})},
+                           {"b", at::ones({3}, at::kBool)},
+                           {"c", at::ones({0, 2}, at::kLong)}});
+  const std::string whole = read_text_file(path);
+  std::mt19937_64 random(7);
+  int num_refused = 0;
+  for (int round = 0; round < 1000; ++round) {
+    std::string damaged = whole;
+    if (round % 4 == 0) damaged.resize(random() % damaged.size());
+    for (std::size_t count = 1 + random() % 3; count > 0 && !damaged.empty(); --count)
+      damaged[random() % damaged.size()] = static_cast<char>(random());
+    write_raw(path, damaged);
+    try {
+      const SafetensorsFile file(path);
+      for (const auto& [name, entry] : file.entries())
+        EXPECT_EQ(file.read(name).numel(), entry.numel);
+    } catch (const Error&) {
+      ++num_refused;
+    }
+  }
+  EXPECT_GT(num_refused, 400);
 }
 
 TEST(Safetensors, RoundTripsFilesOfOthers) {
