@@ -66,8 +66,7 @@ FlatParameters::FlatParameters(std::vector<Parameter> parameters, std::int64_t b
   }
 }
 
-void FlatParameters::place(const std::vector<Parameter>& parameters,
-                           std::int64_t bucket_elements) {
+void FlatParameters::place(const std::vector<Parameter>& parameters, std::int64_t bucket_elements) {
   buckets_.push_back({});
   for (const Parameter& parameter : parameters) {
     if (size_ - buckets_.back().range.begin >= bucket_elements && size_ > 0) {

@@ -20,8 +20,8 @@ namespace kiln {
 /// 2. Buckets begin and end at multiples of kBlock. In memory each is padded to a multiple of
 ///    `ranks` blocks, so that it can be cut into equal slices.
 /// 3. A tensor of kBlock elements or more begins at a multiple of kBlock; a smaller one lies within
-///    one block. So a tensor is cut at multiples of kBlock of its own elements, wherever buckets and
-///    slices end, and its sums per block (Segment) do not depend on buckets or ranks.
+///    one block. So a tensor is cut at multiples of kBlock of its own elements, wherever buckets
+///    and slices end, and its sums per block (Segment) do not depend on buckets or ranks.
 class FlatParameters {
  public:
   /// Elements per block: the unit of fixed-order norms and of slicing.
