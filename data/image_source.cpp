@@ -5,10 +5,15 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/crop.h"
+#include "data/decode.h"
 #include "data/host_tensor.h"
+#include "data/resize.h"
 
 namespace kiln {
 namespace {
+
+bool is_encoded(const FieldInfo& field) { return field.encoding == "image"; }
 
 const FieldInfo& image_field(const Dataset& dataset) {
   const auto found = dataset.manifest().fields.find("image");
@@ -18,9 +23,11 @@ const FieldInfo& image_field(const Dataset& dataset) {
   }
   const FieldInfo& field = found->second;
   const bool is_fixed = !field.is_ragged && (field.shape.size() == 2 || field.shape.size() == 3);
-  if (field.dtype != DType::kUInt8 || !is_fixed) {
-    throw data_error("'{}', field 'image': images are uint8 [H, W] or [H, W, C]",
-                     dataset.folder().string());
+  if (field.dtype != DType::kUInt8 || !(is_fixed || is_encoded(field))) {
+    throw data_error(
+        "'{}', field 'image': images are uint8 [H, W] or [H, W, C], or ragged bytes of JPEG or PNG "
+        "files",
+        dataset.folder().string());
   }
   return field;
 }
@@ -31,6 +38,14 @@ void flip_row(std::uint8_t* row, std::int64_t width, std::int64_t channels) {
   }
 }
 
+Image cut(const Image& from, const Box& box) {
+  Image out(box.width, box.height, from.channels);
+  for (std::int64_t y = 0; y < box.height; ++y) {
+    std::copy_n(from.row(box.top + y) + box.left * from.channels, out.row_bytes(), out.row(y));
+  }
+  return out;
+}
+
 class ImageSource : public BatchSource {
  public:
   ImageSource(std::shared_ptr<const Dataset> dataset, const ImageOptions& options,
@@ -38,6 +53,7 @@ class ImageSource : public BatchSource {
       : dataset_(std::move(dataset)),
         options_(options),
         seed_(seed),
+        field_(image_field(*dataset_)),
         info_(describe_images(*dataset_, options)),
         has_labels_(dataset_->manifest().fields.contains("label")) {}
 
@@ -58,10 +74,11 @@ class ImageSource : public BatchSource {
     const std::int64_t image_bytes = info_.height * info_.width * info_.channels;
     auto* image = batch.at("image").data_ptr<std::uint8_t>() + row_begin * image_bytes;
     for (std::size_t i = 0; i < ids.size(); ++i, image += image_bytes) {
+      const std::int64_t position = positions_begin + static_cast<std::int64_t>(i);
       const Dataset::Place place = dataset_->locate(ids[i]);
       const auto shard = dataset_->shard(place.shard);
-      shard->read_rows("image", place.row, 1, image);
-      if (options_.flip) flip(image, positions_begin + static_cast<std::int64_t>(i));
+      read_image(*shard, ids[i], place.row, position, image);
+      if (options_.flip) flip(image, position);
       if (has_labels_) {
         batch.at("label").data_ptr<std::int64_t>()[row_begin + static_cast<std::int64_t>(i)] =
             read_label(*shard, place.row);
@@ -70,6 +87,44 @@ class ImageSource : public BatchSource {
   }
 
  private:
+  void read_image(const Shard& shard, std::int64_t id, std::int64_t row, std::int64_t position,
+                  std::uint8_t* out) const {
+    if (is_encoded(field_)) {
+      thread_local std::vector<std::uint8_t> file;
+      shard.read_row("image", row, file);
+      try {
+        ImageDecoder decoder(file);
+        const Framing framing = frame(decoder.width(), decoder.height(), position);
+        const Image region = decoder.decode(framing.region, info_.channels);
+        resize_bicubic(region, framing.width, framing.height, framing.window, out);
+      } catch (const Error& error) {
+        throw data_error("{}: the image cannot be decoded: {}", describe(id), error.what());
+      }
+    } else if (is_stored_as_seen()) {
+      shard.read_rows("image", row, 1, out);
+    } else {
+      thread_local Image stored;
+      stored = Image(field_.shape[1], field_.shape[0], info_.channels);
+      shard.read_rows("image", row, 1, stored.pixels.data());
+      const Framing framing = frame(stored.width, stored.height, position);
+      resize_bicubic(cut(stored, framing.region), framing.width, framing.height, framing.window,
+                     out);
+    }
+  }
+
+  bool is_stored_as_seen() const {
+    return options_.crop != "random_resized" && field_.shape[0] == info_.height &&
+           field_.shape[1] == info_.width;
+  }
+
+  Framing frame(std::int64_t width, std::int64_t height, std::int64_t position) const {
+    if (options_.crop == "center") return frame_center(width, height, info_.width);
+    const Philox stream(seed_, Purpose::kCrop, position);
+    return frame_region(
+        random_resized_crop(stream, width, height, options_.crop_scale, options_.crop_ratio),
+        info_.width);
+  }
+
   void flip(std::uint8_t* image, std::int64_t position) const {
     if (Philox(seed_, Purpose::kFlip, position).uniform(0) < 0.5f) return;
     for (std::int64_t y = 0; y < info_.height; ++y) {
@@ -86,9 +141,35 @@ class ImageSource : public BatchSource {
   std::shared_ptr<const Dataset> dataset_;
   ImageOptions options_;
   std::uint64_t seed_;
+  FieldInfo field_;
   DatasetInfo info_;
   bool has_labels_;
 };
+
+// The side of the model's images, or a reason why there is none.
+void set_size(DatasetInfo& info, const Dataset& dataset, const FieldInfo& field,
+              const ImageOptions& options) {
+  if (options.size > 0) {
+    info.height = info.width = options.size;
+  } else if (is_encoded(field)) {
+    throw data_error("the images of '{}' have many sizes: give data.size, the side the model sees",
+                     dataset.folder().string());
+  } else {
+    info.height = field.shape[0];
+    info.width = field.shape[1];
+  }
+  if (info.height != info.width && options.crop != "none") {
+    throw data_error("the images of '{}' are {} x {}: give data.size, the side of a square crop",
+                     dataset.folder().string(), info.height, info.width);
+  }
+  const bool has_other_size =
+      is_encoded(field) || field.shape[0] != info.height || field.shape[1] != info.width;
+  if (options.crop == "none" && has_other_size) {
+    throw data_error(
+        "the images of '{}' are not all {} x {}: set data.crop to \"random_resized\" or \"center\"",
+        dataset.folder().string(), info.height, info.width);
+  }
+}
 
 }  // namespace
 
@@ -108,9 +189,12 @@ DatasetInfo describe_images(const Dataset& dataset, const ImageOptions& options)
   info.kind = "image";
   info.num_samples = dataset.num_samples();
   info.fingerprint = manifest.fingerprint();
-  info.height = field.shape[0];
-  info.width = field.shape[1];
+  set_size(info, dataset, field, options);
   info.channels = field.shape.size() == 3 ? field.shape[2] : 1;
+  if (is_encoded(field)) {
+    const auto channels = manifest.attributes.find("channels");
+    info.channels = channels == manifest.attributes.end() ? 3 : std::stoll(channels->second);
+  }
   info.mean = options.mean.empty() ? manifest.mean : options.mean;
   info.std = options.std.empty() ? manifest.std : options.std;
   info.class_names = manifest.class_names;

@@ -23,8 +23,9 @@ struct ImportOptions {
   std::function<void(std::int64_t, std::int64_t)> progress;
 
   // images
-  bool skip_broken = false;   // leave out files that cannot be decoded
+  bool skip_broken = false;   // leave out files that cannot be used
   std::int64_t max_side = 0;  // scale down so that the longer side is at most this; 0: as is
+  std::int64_t min_side = 8;  // images with a shorter side count as broken
 
   // hdf5: field=path words
   std::vector<std::string> fields;
@@ -38,7 +39,6 @@ struct BrokenInput {
 struct ImportResult {
   std::int64_t num_samples = 0;  // written by this rank
   std::int64_t bytes = 0;
-  std::vector<BrokenInput> skipped;
 };
 
 /// MNIST family: an images file (or a folder that holds one per split) and its labels file, gzipped
@@ -47,8 +47,20 @@ struct ImportResult {
 /// inputs: a folder and optionally `split`, or {images file, labels file}.
 ImportResult import_idx(const ImportOptions& options, const std::string& split = "train");
 
+/// JPEG and PNG files. A folder of folders: each inner folder is a class, files anywhere below it
+/// its images; a folder of files: images without labels. Files are stored as they are (or scaled
+/// down to max_side and re-encoded at quality 90), every one decoded once to see that it is whole.
+/// Classes are mixed: the order of the files is shuffled once, the same way on every machine.
+ImportResult import_images(const ImportOptions& options);
+
+struct FinishedImport {
+  Manifest manifest;
+  std::vector<BrokenInput> skipped;
+};
+
 /// Every import ends with this on one rank, after all have returned: writes dataset.json from the
-/// shards' descriptions, which the ranks left in the folder.
-Manifest finish_import(const std::filesystem::path& out);
+/// shards' descriptions, which the ranks left in the folder. Throws Error(kData) that lists the
+/// broken inputs, if there are any and skip_broken is off.
+FinishedImport finish_import(const ImportOptions& options);
 
 }  // namespace kiln

@@ -145,12 +145,15 @@ ImportResult import_idx(const ImportOptions& options, const std::string& split) 
   const std::int64_t image_bytes = image.row_bytes();
   const std::int64_t num_images = pair.images.dims[0];
   ImportSession session(options, manifest, num_images, options.shard_bytes / (image_bytes + 4));
-  return session.run([&](Range items, ShardWriter& shard, PixelSums& sums) {
+  return session.run([&](ImportSession::Filling& filling) {
+    const Range items = filling.items;
     const std::uint8_t* pixels = pair.images.values.data() + items.begin * image_bytes;
-    shard.append_rows("image", {pixels, static_cast<std::size_t>(items.size() * image_bytes)});
-    sums.add(pixels, items.size() * image_bytes / image.shape[2], image.shape[2]);
+    filling.shard.append_rows("image",
+                              {pixels, static_cast<std::size_t>(items.size() * image_bytes)});
+    filling.sums.add(pixels, items.size() * image_bytes / image.shape[2], image.shape[2]);
     for (std::int64_t i = items.begin; i < items.end && !pair.labels.values.empty(); ++i) {
-      shard.append_value<std::int32_t>("label", pair.labels.values[static_cast<std::size_t>(i)]);
+      filling.shard.append_value<std::int32_t>("label",
+                                               pair.labels.values[static_cast<std::size_t>(i)]);
     }
     if (options.progress) options.progress(items.end, num_images);
   });

@@ -11,7 +11,7 @@
 namespace kiln {
 namespace {
 
-constexpr const char* kDescription = "import.json";  // the manifest without its shards
+constexpr const char* kFrame = "import.json";  // the manifest without its shards, their number
 
 std::filesystem::path description_of(const std::filesystem::path& shard) {
   return std::filesystem::path(shard).replace_extension(".json");
@@ -28,32 +28,41 @@ nlohmann::ordered_json parse_file(const std::filesystem::path& path) {
 
 }  // namespace
 
+namespace {
+
+void widen(PixelSums& sums, std::size_t channels) {
+  if (sums.sum.size() >= channels) return;
+  sums.sum.resize(channels, sums.sum.empty() ? 0 : sums.sum[0]);
+  sums.sum_of_squares.resize(channels, sums.sum_of_squares.empty() ? 0 : sums.sum_of_squares[0]);
+}
+
+}  // namespace
+
 void PixelSums::add(const std::uint8_t* pixels, std::int64_t count, std::int64_t channels) {
   const auto width = static_cast<std::size_t>(channels);
-  if (sum.size() < width) {
-    sum.resize(width);
-    sum_of_squares.resize(width);
-  }
+  PixelSums added = {static_cast<std::uint64_t>(count), {}, {}};
   for (std::size_t c = 0; c < width; ++c) {
     std::uint64_t total = 0;
     std::uint64_t squares = 0;
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint64_t value = pixels[i * channels + static_cast<std::int64_t>(c)];
+      const std::uint32_t value = pixels[i * channels + static_cast<std::int64_t>(c)];
       total += value;
       squares += value * value;
     }
-    sum[c] += total;
-    sum_of_squares[c] += squares;
+    added.sum.push_back(total);
+    added.sum_of_squares.push_back(squares);
   }
-  num_pixels += static_cast<std::uint64_t>(count);
+  add(added);
 }
 
 void PixelSums::add(const PixelSums& other) {
-  sum.resize(std::max(sum.size(), other.sum.size()));
-  sum_of_squares.resize(sum.size());
-  for (std::size_t c = 0; c < other.sum.size(); ++c) {
-    sum[c] += other.sum[c];
-    sum_of_squares[c] += other.sum_of_squares[c];
+  PixelSums added = other;
+  const std::size_t channels = std::max(sum.size(), other.sum.size());
+  widen(*this, channels);
+  widen(added, channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    sum[c] += added.sum[c];
+    sum_of_squares[c] += added.sum_of_squares[c];
   }
   num_pixels += other.num_pixels;
 }
@@ -85,26 +94,37 @@ ImportSession::ImportSession(const ImportOptions& options, Manifest manifest,
       items_per_shard_(std::max<std::int64_t>(items_per_shard, 1)) {
   if (num_items == 0) throw data_error("the input has no samples");
   prepare_dataset_folder(options.out);
+  const std::int64_t num_shards = (num_items_ + items_per_shard_ - 1) / items_per_shard_;
   if (options.rank == 0) {
-    write_file_atomically(options.out / kDescription, manifest_to_json(manifest_).dump(1));
+    const nlohmann::ordered_json frame = {{"manifest", manifest_to_json(manifest_)},
+                                          {"num_shards", num_shards}};
+    write_file_atomically(options.out / kFrame, frame.dump(1));
+  }
+  // What an import that failed left behind must not be taken for this one's.
+  my_shards_ = share_of(num_shards, options.rank, options.num_ranks);
+  for (std::int64_t number = my_shards_.begin; number < my_shards_.end; ++number) {
+    std::filesystem::remove(description_of(options.out / shard_file_name(number)));
   }
 }
 
 ImportResult ImportSession::run(const FillShard& fill) {
-  const std::int64_t num_shards = (num_items_ + items_per_shard_ - 1) / items_per_shard_;
-  const Range mine = share_of(num_shards, options_.rank, options_.num_ranks);
   ImportResult result;
-  for (std::int64_t number = mine.begin; number < mine.end; ++number) {
-    const Range items = {number * items_per_shard_,
-                         std::min((number + 1) * items_per_shard_, num_items_)};
+  for (std::int64_t number = my_shards_.begin; number < my_shards_.end; ++number) {
     const auto path = options_.out / shard_file_name(number);
     ShardWriter writer(path, manifest_.fields);
-    PixelSums sums;
-    fill(items, writer, sums);
+    Filling filling = {
+        {number * items_per_shard_, std::min((number + 1) * items_per_shard_, num_items_)},
+        writer,
+        {},
+        {}};
+    fill(filling);
     const ShardInfo shard = writer.finish();
-    const nlohmann::ordered_json description = {
+    nlohmann::ordered_json description = {
         {"shard", shard_to_json(shard)},
-        {"pixels", {sums.num_pixels, sums.sum, sums.sum_of_squares}}};
+        {"pixels", {filling.sums.num_pixels, filling.sums.sum, filling.sums.sum_of_squares}},
+        {"broken", nlohmann::ordered_json::array()}};
+    for (const auto& [file, reason] : filling.broken)
+      description["broken"].push_back({file, reason});
     write_file_atomically(description_of(path), description.dump(1));
     result.num_samples += shard.num_samples;
     result.bytes += shard.file_bytes;
@@ -112,29 +132,52 @@ ImportResult ImportSession::run(const FillShard& fill) {
   return result;
 }
 
-Manifest finish_import(const std::filesystem::path& out) {
-  Manifest manifest = manifest_from_json(parse_file(out / kDescription));
+namespace {
+
+void throw_if_broken(const std::vector<BrokenInput>& broken, const ImportOptions& options) {
+  if (broken.empty() || options.skip_broken) return;
+  constexpr std::size_t kShown = 20;
+  std::string list;
+  for (std::size_t i = 0; i < std::min(broken.size(), kShown); ++i) {
+    list += fmt::format("\n  {}: {}", broken[i].file, broken[i].reason);
+  }
+  if (broken.size() > kShown) list += fmt::format("\n  and {} more", broken.size() - kShown);
+  throw data_error("{} of the inputs cannot be used; --skip-broken leaves them out:{}",
+                   broken.size(), list);
+}
+
+}  // namespace
+
+FinishedImport finish_import(const ImportOptions& options) {
+  const auto frame = parse_file(options.out / kFrame);
+  FinishedImport done = {manifest_from_json(frame.at("manifest")), {}};
   PixelSums sums;
-  std::vector<std::filesystem::path> descriptions;
-  for (std::int64_t number = 0;; ++number) {
-    const auto path = description_of(out / shard_file_name(number));
-    if (!std::filesystem::exists(path)) break;
-    const auto json = parse_file(path);
-    descriptions.push_back(path);
+  std::vector<std::filesystem::path> left_over = {options.out / kFrame};
+  for (std::int64_t number = 0; number < frame.at("num_shards").get<std::int64_t>(); ++number) {
+    const auto path = options.out / shard_file_name(number);
+    const auto json = parse_file(description_of(path));
+    left_over.push_back(description_of(path));
     const auto& pixels = json.at("pixels");
     sums.add(PixelSums{pixels[0], pixels[1], pixels[2]});
+    for (const auto& broken : json.at("broken")) done.skipped.push_back({broken[0], broken[1]});
     ShardInfo shard = shard_from_json(json.at("shard"));
-    if (shard.num_samples > 0) manifest.shards.push_back(std::move(shard));
+    if (shard.num_samples == 0) {
+      left_over.push_back(path);
+    } else {
+      done.manifest.shards.push_back(std::move(shard));
+    }
   }
-  if (manifest.shards.empty()) throw data_error("no sample of the input could be imported");
+  throw_if_broken(done.skipped, options);
+  if (done.manifest.shards.empty()) throw data_error("no sample of the input could be used");
   if (sums.num_pixels > 0) {
-    manifest.mean = sums.mean();
-    manifest.std = sums.std();
+    done.manifest.mean = sums.mean();
+    done.manifest.std = sums.std();
+    done.manifest.attributes["channels"] = std::to_string(sums.sum.size());
   }
-  write_manifest(out, manifest);
-  for (const auto& path : descriptions) std::filesystem::remove(path);
-  std::filesystem::remove(out / kDescription);
-  return read_manifest(out);
+  write_manifest(options.out, done.manifest);
+  for (const auto& path : left_over) std::filesystem::remove(path);
+  done.manifest = read_manifest(options.out);
+  return done;
 }
 
 }  // namespace kiln

@@ -16,7 +16,7 @@ struct PixelSums {
   std::uint64_t num_pixels = 0;
   std::vector<std::uint64_t> sum, sum_of_squares;  // per channel, of values 0..255
 
-  /// Interleaved pixels; grey ones count for every channel.
+  /// Interleaved pixels of 1 or 3 channels; among coloured images grey ones count for all three.
   void add(const std::uint8_t* pixels, std::int64_t num_pixels, std::int64_t channels);
   void add(const PixelSums& other);
   /// Per channel, of values in [0, 1]; population standard deviation.
@@ -33,8 +33,15 @@ class ImportSession {
   ImportSession(const ImportOptions& options, Manifest manifest, std::int64_t num_items,
                 std::int64_t items_per_shard);
 
-  using FillShard = std::function<void(Range items, ShardWriter&, PixelSums&)>;
-  /// Makes this rank's shards one after the other; `fill` appends the rows of its items.
+  /// A shard in the making.
+  struct Filling {
+    Range items;
+    ShardWriter& shard;
+    PixelSums sums;
+    std::vector<BrokenInput> broken;
+  };
+  using FillShard = std::function<void(Filling&)>;
+  /// Makes this rank's shards one after the other; `fill` appends the rows of their items.
   ImportResult run(const FillShard& fill);
 
  private:
@@ -42,6 +49,7 @@ class ImportSession {
   Manifest manifest_;
   std::int64_t num_items_;
   std::int64_t items_per_shard_;
+  Range my_shards_;
 };
 
 }  // namespace kiln

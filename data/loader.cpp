@@ -7,10 +7,12 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include "core/error.h"
 #include "core/work.h"
+#include "data/parallel.h"
 
 namespace kiln {
 namespace {
@@ -241,30 +243,11 @@ DatasetReader::DatasetReader(std::shared_ptr<const BatchSource> source, std::int
 Batch DatasetReader::read(std::int64_t begin, std::int64_t end) const {
   Batch batch = source_->allocate(end - begin);
   batch.first_position = begin;
-  std::atomic<std::int64_t> next = 0;
-  std::exception_ptr failure;
-  std::mutex mutex;
-  const auto work = [&] {
-    try {
-      for (Range rows; (rows.begin = next.fetch_add(kChunkSamples)) < end - begin;) {
-        rows.end = std::min(rows.begin + kChunkSamples, end - begin);
-        std::vector<std::int64_t> ids;
-        for (std::int64_t row = rows.begin; row < rows.end; ++row) ids.push_back(begin + row);
-        source_->read(ids, begin + rows.begin, batch, rows.begin);
-      }
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    const std::int64_t num_chunks = (end - begin + kChunkSamples - 1) / kChunkSamples;
-    for (std::int64_t i = 1; i < std::min(num_threads_, num_chunks); ++i)
-      threads.emplace_back(work);
-    work();
-  }
-  if (failure) std::rethrow_exception(failure);
+  parallel_for(end - begin, kChunkSamples, num_threads_, [&](Range rows) {
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(rows.size()));
+    std::iota(ids.begin(), ids.end(), begin + rows.begin);
+    source_->read(ids, begin + rows.begin, batch, rows.begin);
+  });
   return batch;
 }
 

@@ -50,7 +50,7 @@ TEST_F(ImportIdxTest, MakesADataset) {
   const auto images = write("i", idx(8, {20, 3, 2}, 120));
   const auto labels = write("l", idx(8, {20}, 20));
   import_idx(options({labels, images}));
-  const Manifest manifest = finish_import(folder_.path() / "out");
+  const Manifest manifest = finish_import(options({})).manifest;
   EXPECT_EQ(manifest.num_samples, 20);
   EXPECT_EQ(manifest.fields.at("image").shape, (std::vector<std::int64_t>{3, 2, 1}));
   EXPECT_EQ(manifest.class_names.size(), 10u);
@@ -87,7 +87,7 @@ TEST_F(ImportIdxTest, AnyNumberOfRanksMakesTheSameDataset) {
     mine.shard_bytes = 50;
     mine.num_ranks = num_ranks;
     for (mine.rank = 0; mine.rank < num_ranks; ++mine.rank) import_idx(mine);
-    const Manifest manifest = finish_import(mine.out);
+    const Manifest manifest = finish_import(mine).manifest;
     EXPECT_EQ(manifest.num_samples, 23);
     EXPECT_EQ(manifest.shards.size(), 5u);
     fingerprints.push_back(manifest.fingerprint());
@@ -126,7 +126,7 @@ TEST(ImportIdx, RealFashionMnist) {
   options.inputs = {real};
   options.out = folder.path() / "out";
   EXPECT_EQ(import_idx(options, "test").num_samples, 10'000);
-  const Manifest manifest = finish_import(options.out);
+  const Manifest manifest = finish_import(options).manifest;
   EXPECT_EQ(manifest.class_names.size(), 10u);
   EXPECT_NEAR(manifest.mean[0], 0.2868, 1e-4);  // of the test split
 }

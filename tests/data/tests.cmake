@@ -1,4 +1,6 @@
+kiln_test(data/image_test.cpp DEPS data LIBS PNG::PNG)
 kiln_test(data/import_idx_test.cpp DEPS data LIBS ZLIB::ZLIB)
+kiln_test(data/import_images_test.cpp DEPS data LIBS PNG::PNG TORCH)
 kiln_test(data/loader_test.cpp DEPS data TORCH)
 kiln_test(data/sample_order_test.cpp DEPS data)
 kiln_test(data/shard_test.cpp DEPS data)
