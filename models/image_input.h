@@ -31,6 +31,10 @@ class PixelNormalisation {
   /// Back to uint8, clamped to [0, 255].
   at::Tensor to_uint8(const at::Tensor& normalised) const;
 
+  /// One value, or one per channel.
+  const std::vector<double>& mean() const { return mean_; }
+  const std::vector<double>& std() const { return std_; }
+
  private:
   at::Tensor cycle(const std::vector<double>& per_channel, const at::Tensor& like) const;
   std::vector<double> mean_, std_;

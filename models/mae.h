@@ -83,6 +83,7 @@ class MaeObjective : public Objective, public FeatureExtractor, public Reconstru
 
   MaskedAutoencoder& network() { return *network_; }
   const MaeShape& shape() const { return network_->mae; }
+  const PixelNormalisation& pixels() const { return pixels_; }
 
   torch::nn::Module& module() override { return *network_; }
   void prepare(Batch& batch, std::uint64_t seed) const override;

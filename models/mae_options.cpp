@@ -41,6 +41,23 @@ bool MaeOptions::resolve() {
   return true;
 }
 
+MaeOptions MaeOptions::of(const MaeShape& shape) {
+  MaeOptions options;
+  options.patch = shape.encoder.patch;
+  options.dim = shape.encoder.dim;
+  options.depth = shape.encoder.depth;
+  options.heads = shape.encoder.heads;
+  options.mlp_dim = shape.encoder.mlp_dim;
+  options.decoder_dim = shape.decoder_dim;
+  options.decoder_depth = shape.decoder_depth;
+  options.decoder_heads = shape.decoder_heads;
+  options.decoder_mlp_dim = shape.decoder_mlp_dim;
+  options.mask_ratio = shape.mask_ratio;
+  options.norm_pix = shape.has_normalised_targets;
+  options.layer_norm_eps = shape.encoder.layer_norm_eps;
+  return options;
+}
+
 MaeShape MaeOptions::shape(const DatasetInfo& data) const {
   MaeShape shape;
   shape.encoder = {.height = data.height,

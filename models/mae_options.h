@@ -41,6 +41,8 @@ struct MaeOptions {
     visit("layer_norm_eps", layer_norm_eps, "Added to the variance in layer norms.", kIdentity);
   }
 
+  /// Options that lead back to a shape.
+  static MaeOptions of(const MaeShape& shape);
   /// Fills what preset and defaults imply. False if there is no such preset.
   bool resolve();
   /// After resolve(). Image size and channels come from the data.

@@ -100,9 +100,9 @@ MaeShape mae_shape_from_config(const json& config, const std::string& origin) {
   return shape;
 }
 
-json config_of(const MaeShape& shape) {
+nlohmann::ordered_json config_of(const MaeShape& shape) {
   const VitShape& encoder = shape.encoder;
-  json image_size = encoder.height;
+  nlohmann::ordered_json image_size = encoder.height;
   if (encoder.height != encoder.width) image_size = {encoder.height, encoder.width};
   return {{"architectures", {"ViTMAEForPreTraining"}},
           {"model_type", "vit_mae"},
@@ -126,6 +126,35 @@ json config_of(const MaeShape& shape) {
           {"mask_ratio", shape.mask_ratio},
           {"norm_pix_loss", shape.has_normalised_targets},
           {"dtype", "float32"}};
+}
+
+nlohmann::ordered_json image_processor_config(const VitShape& shape,
+                                              const PixelNormalisation& pixels) {
+  const auto per_channel = [&](const std::vector<double>& values) {
+    return values.size() > 1 ? values
+                             : std::vector(static_cast<std::size_t>(shape.channels), values[0]);
+  };
+  return {{"image_processor_type", "ViTImageProcessor"},
+          {"do_resize", true},
+          {"size", {{"height", shape.height}, {"width", shape.width}}},
+          {"resample", 3},
+          {"do_rescale", true},
+          {"rescale_factor", 1.0 / 255.0},
+          {"do_normalize", true},
+          {"image_mean", per_channel(pixels.mean())},
+          {"image_std", per_channel(pixels.std())}};
+}
+
+DatasetInfo data_from_config(const VitShape& shape, const json& preprocessor) {
+  DatasetInfo data;
+  data.kind = "image";
+  data.channels = shape.channels;
+  data.height = shape.height;
+  data.width = shape.width;
+  const std::vector<double> half(static_cast<std::size_t>(shape.channels), 0.5);
+  data.mean = preprocessor.is_object() ? preprocessor.value("image_mean", half) : half;
+  data.std = preprocessor.is_object() ? preprocessor.value("image_std", half) : half;
+  return data;
 }
 
 }  // namespace kiln

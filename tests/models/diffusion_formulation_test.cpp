@@ -1,11 +1,10 @@
-#include "models/diffusion/formulation.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
+#include "models/diffusion/formulation.h"
 
 namespace kiln {
 namespace {
@@ -63,9 +62,9 @@ TEST(Edm, HasThePublishedPreconditioning) {
   const auto edm = formulation("edm");
   const NoiseLevel level = edm->level(0.5);
   const Inversion back = invert(level, edm->target(level));
-  EXPECT_NEAR(back.x0_from_x, 0.5, 1e-12);                         // c_skip
-  EXPECT_NEAR(back.x0_from_f, 0.5 * std::sqrt(0.5), 1e-12);        // c_out = .35355339
-  EXPECT_NEAR(edm->input_scale(level), std::sqrt(2.0), 1e-12);     // c_in
+  EXPECT_NEAR(back.x0_from_x, 0.5, 1e-12);                           // c_skip
+  EXPECT_NEAR(back.x0_from_f, 0.5 * std::sqrt(0.5), 1e-12);          // c_out = .35355339
+  EXPECT_NEAR(edm->input_scale(level), std::sqrt(2.0), 1e-12);       // c_in
   EXPECT_NEAR(edm->network_time(0.5), 0.25 * std::log(0.5), 1e-12);  // c_noise = -.17328680
 }
 
@@ -162,8 +161,10 @@ TEST(KarrasSigmas, HaveThePublishedValues) {
 
 TEST(SpacedTimesteps, FollowTheThreeConventions) {
   EXPECT_EQ(spaced_timesteps("leading", 1000, 4, 1), (std::vector<std::int64_t>{751, 501, 251, 1}));
-  EXPECT_EQ(spaced_timesteps("trailing", 1000, 4, 0), (std::vector<std::int64_t>{999, 749, 499, 249}));
-  EXPECT_EQ(spaced_timesteps("linspace", 1000, 4, 0), (std::vector<std::int64_t>{999, 666, 333, 0}));
+  EXPECT_EQ(spaced_timesteps("trailing", 1000, 4, 0),
+            (std::vector<std::int64_t>{999, 749, 499, 249}));
+  EXPECT_EQ(spaced_timesteps("linspace", 1000, 4, 0),
+            (std::vector<std::int64_t>{999, 666, 333, 0}));
 }
 
 TEST(MakeFormulation, RefusesWhatCannotWork) {

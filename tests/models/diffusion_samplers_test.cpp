@@ -1,5 +1,3 @@
-#include "models/diffusion/samplers.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "models/diffusion/samplers.h"
 
 namespace kiln {
 namespace {
@@ -72,7 +71,8 @@ TEST(DpmSolver, IsOfSecondOrder) {
 TEST(Ddim, WithEtaOneDrawsFromThePosterior) {
   const auto ddpm = formulation("ddpm");
   const NoiseLevel level = ddpm->level(500), cleaner = ddpm->level(480);
-  const at::Tensor x = at::tensor({0.3, -1.2}, at::kDouble), z = at::tensor({0.7, 0.1}, at::kDouble);
+  const at::Tensor x = at::tensor({0.3, -1.2}, at::kDouble),
+                   z = at::tensor({0.7, 0.1}, at::kDouble);
   const Estimate estimate = gaussian_denoiser(x, {500, level});
   const at::Tensor ancestral = ddpm_step(x, estimate, level, cleaner, "fixed_small", z);
   const at::Tensor implicit = ddim_step(estimate, level, cleaner, 1.0, z);
@@ -109,7 +109,8 @@ TEST(Checked, RefusesSamplersThatDoNotSuitTheFormulation) {
   EXPECT_EQ(checked({}, *formulation("edm")).sampler, "heun");
 }
 
-// --- A known mixture: .3 N(-2, .3^2) + .7 N(2, .3^2) ------------------------------------------------
+// --- A known mixture: .3 N(-2, .3^2) + .7 N(2, .3^2)
+// ------------------------------------------------
 
 constexpr double kWeight = 0.3, kMode = 2.0, kWidth = 0.3;
 constexpr std::int64_t kSamples = 50'000;
@@ -178,9 +179,13 @@ TEST(Mixture, IsRecoveredByEdmHeunWithChurn) {
   options.churn_max = 50.0;
   expect_mixture("edm", options, 0.03);
 }
-TEST(Mixture, IsRecoveredByFlowEuler) { expect_mixture("flow", options_for("flow_euler", 250), 0.03); }
+TEST(Mixture, IsRecoveredByFlowEuler) {
+  expect_mixture("flow", options_for("flow_euler", 250), 0.03);
+}
 TEST(Mixture, IsRecoveredByFlowHeun) { expect_mixture("flow", options_for("flow_heun", 60), 0.03); }
-TEST(Mixture, IsRecoveredByDpmSolver) { expect_mixture("ddpm", options_for("dpm_solver", 100), 0.03); }
+TEST(Mixture, IsRecoveredByDpmSolver) {
+  expect_mixture("ddpm", options_for("dpm_solver", 100), 0.03);
+}
 TEST(Mixture, IsRecoveredByAnnealedLangevin) {
   SamplerOptions options = options_for("langevin", 30);
   options.langevin_steps = 80;

@@ -1,18 +1,19 @@
-#include "models/diffusion/schedule.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
+#include "models/diffusion/schedule.h"
 
 namespace kiln {
 namespace {
 
 constexpr double kPower = 0.25;  // variance s^2 of Gaussian data
 
-double entropy_of_data() { return 0.5 * std::log(2.0 * std::numbers::pi * std::numbers::e * kPower); }
+double entropy_of_data() {
+  return 0.5 * std::log(2.0 * std::numbers::pi * std::numbers::e * kPower);
+}
 
 /// E (x0 - E[x0 | x])^2 for data N(0, s^2).
 double least_error(const NoiseLevel& level) {
@@ -33,8 +34,8 @@ double variational_bound(const BetaSchedule& schedule) {
                     (q.variance + error) / q.transition_variance - 1.0);
   }
   const double first = schedule.betas.front();
-  return bound + 0.5 * (std::log(2.0 * std::numbers::pi * first) +
-                        least_error(schedule.level(0)) / first);
+  return bound +
+         0.5 * (std::log(2.0 * std::numbers::pi * first) + least_error(schedule.level(0)) / first);
 }
 
 TEST(BetaSchedule, LinearHasThePublishedTable) {
@@ -103,8 +104,9 @@ TEST(Posterior, IsTheProductOfPriorAndTransition) {
     const NoiseLevel before = schedule.level(t - 1);
     // Normal densities in x': N(x'; a' x0, b'^2) and N(x; sqrt(1 - beta) x', beta).
     const double precision = 1.0 / (before.noise * before.noise) + (1.0 - beta) / beta;
-    const double mean = (before.signal * x0 / (before.noise * before.noise) +
-                         std::sqrt(1.0 - beta) * x / beta) / precision;
+    const double mean =
+        (before.signal * x0 / (before.noise * before.noise) + std::sqrt(1.0 - beta) * x / beta) /
+        precision;
     const Posterior q = posterior(schedule.level(t), before);
     ASSERT_NEAR(q.from_x0 * x0 + q.from_x * x, mean, 1e-12);
     ASSERT_NEAR(q.variance, 1.0 / precision, 1e-12);
@@ -114,7 +116,8 @@ TEST(Posterior, IsTheProductOfPriorAndTransition) {
 
 TEST(Posterior, LogVarianceOfTheFirstStepIsThatOfTheSecond) {
   const BetaSchedule schedule = make_beta_schedule("linear", 1e-4, 0.02, 1000);
-  EXPECT_EQ(posterior_log_variance_clipped(schedule, 0), posterior_log_variance_clipped(schedule, 1));
+  EXPECT_EQ(posterior_log_variance_clipped(schedule, 0),
+            posterior_log_variance_clipped(schedule, 1));
   EXPECT_NEAR(posterior_log_variance_clipped(schedule, 1), std::log(5.453188e-5), 1e-6);
 }
 

@@ -1,10 +1,10 @@
-#include "models/diffusion/variance_bound.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <numbers>
+
+#include "models/diffusion/variance_bound.h"
 
 namespace kiln {
 namespace {
@@ -42,8 +42,8 @@ TEST(DiscretisedNormal, IsADistributionOverAllPixelValues) {
   const at::Tensor values = at::arange(256, at::kDouble) * (2.0 / 255.0) - 1.0;
   for (const double mean : {-1.3, 0.0, 0.999}) {
     for (const double std : {0.01, 0.3, 2.0}) {
-      const at::Tensor log_prob = discretised_normal_log_prob(
-          values, at::full_like(values, mean), at::full_like(values, std::log(std)));
+      const at::Tensor log_prob = discretised_normal_log_prob(values, at::full_like(values, mean),
+                                                              at::full_like(values, std::log(std)));
       EXPECT_NEAR(log_prob.exp().sum().item<double>(), 1.0, 1e-9) << mean << " " << std;
     }
   }
@@ -54,7 +54,8 @@ TEST(VarianceBound, AtStepZeroIsTheDecodersNegativeLogLikelihood) {
   const double x0 = 101.0 / 255.0, mean = 0.38;
   const at::Tensor bits = bound({scalar(x0), scalar(0.4), scalar(mean), scalar(-1.0), step(0)});
   const double log_std = 0.5 * posterior_log_variance_clipped(kSchedule, 0);
-  const at::Tensor log_prob = discretised_normal_log_prob(scalar(x0), scalar(mean), scalar(log_std));
+  const at::Tensor log_prob =
+      discretised_normal_log_prob(scalar(x0), scalar(mean), scalar(log_std));
   EXPECT_NEAR(bits.item<double>(), -log_prob.item<double>() / std::numbers::ln2, 1e-10);
 }
 

@@ -1,6 +1,7 @@
 // Holds our models against stored computations of other implementations.
 //
 //   parity [--float64] CASE...
+//   parity --reexport CASE OUT    the case's model, imported and exported again
 //
 // CASE is a folder with case.safetensors and the files around it, a golden tiny_*.safetensors, or a
 // folder of goldens. Prints a line for each tensor out of bounds, then one line of JSON per case,
@@ -12,6 +13,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "models/interchange/huggingface.h"
 #include "tests/parity/runners.h"
 
 namespace kiln::parity {
@@ -38,6 +40,10 @@ void run_case(const std::filesystem::path& path, at::ScalarType type, Totals& to
 
 int run(int argc, char** argv) {
   at::set_num_threads(1);
+  if (argc == 4 && std::string_view(argv[1]) == "--reexport") {
+    export_huggingface(*import_huggingface(argv[2]).objective, argv[3]);
+    return 0;
+  }
   at::ScalarType type = at::kFloat;
   std::vector<std::filesystem::path> paths;
   for (int i = 1; i < argc; ++i) {

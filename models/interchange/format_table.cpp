@@ -1,0 +1,13 @@
+#include "models/interchange/format.h"
+#include "models/interchange/vit_format.h"
+
+namespace kiln {
+
+const std::vector<InterchangeFormat>& interchange_formats() {
+  static const std::vector<InterchangeFormat> formats = {
+      vit_mae_format(),
+  };
+  return formats;
+}
+
+}  // namespace kiln

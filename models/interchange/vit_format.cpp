@@ -1,0 +1,42 @@
+#include "models/interchange/vit_format.h"
+
+#include "models/interchange/vit_config.h"
+#include "models/interchange/vit_names.h"
+#include "models/mae.h"
+#include "models/mae_options.h"
+
+namespace kiln {
+namespace {
+
+MaeObjective& as_mae(Objective& objective) { return dynamic_cast<MaeObjective&>(objective); }
+
+}  // namespace
+
+InterchangeFormat vit_mae_format() {
+  InterchangeFormat format;
+  format.model_type = "vit_mae";
+  format.aliases = vit_mae_aliases();
+  format.config = [](Objective& objective) -> nlohmann::ordered_json {
+    const auto* mae = dynamic_cast<MaeObjective*>(&objective);
+    return mae ? config_of(mae->shape()) : nullptr;
+  };
+  format.names = [](Objective& objective) { return vit_mae_names(as_mae(objective).shape()); };
+  format.preprocessor = [](Objective& objective) {
+    const MaeObjective& mae = as_mae(objective);
+    return image_processor_config(mae.shape().encoder, mae.pixels());
+  };
+  format.make = [](const nlohmann::json& config, const nlohmann::json& preprocessor,
+                   const std::string& origin) {
+    const MaeShape shape = mae_shape_from_config(config, origin);
+    InterchangeFormat::Made made;
+    made.data = data_from_config(shape.encoder, preprocessor);
+    MaeOptions options = MaeOptions::of(shape);
+    made.recipe = model_section(options);
+    made.objective = std::make_unique<MaeObjective>(
+        shape, PixelNormalisation(made.data.mean, made.data.std), at::TensorOptions());
+    return made;
+  };
+  return format;
+}
+
+}  // namespace kiln
