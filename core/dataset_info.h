@@ -26,6 +26,8 @@ struct DatasetInfo {
   std::int64_t vocab_size = 0;
   std::int64_t sequence_length = 0;
   std::string tokenizer_hash;
+  bool has_pairs = false;  // samples are sentence pairs with "pair_label" [B]
+  std::int64_t mask_token = 0;
 };
 
 }  // namespace kiln

@@ -15,6 +15,8 @@ class BatchSource {
  public:
   virtual ~BatchSource() = default;
   virtual std::int64_t num_samples() const = 0;
+  /// Samples that lie together on disk: what a shuffle takes as a block.
+  virtual std::int64_t block_samples() const { return num_samples(); }
   /// A batch of `num_samples` rows whose tensors are allocated, not filled.
   virtual Batch allocate(std::int64_t num_samples) const = 0;
   /// Sample ids[i], at position positions_begin + i, into row row_begin + i of the batch. What is

@@ -58,6 +58,7 @@ class ImageSource : public BatchSource {
         has_labels_(dataset_->manifest().fields.contains("label")) {}
 
   std::int64_t num_samples() const override { return dataset_->num_samples(); }
+  std::int64_t block_samples() const override { return dataset_->shard_samples(); }
   std::string describe(std::int64_t id) const override { return dataset_->describe(id); }
 
   Batch allocate(std::int64_t num_samples) const override {

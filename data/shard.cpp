@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -139,6 +140,21 @@ void Shard::read_rows(const std::string& field, std::int64_t begin, std::int64_t
                       void* out) const {
   const Column& from = impl_->column(field);
   impl_->guard(from, [&] { from.data.read(impl_->file, begin, count, out); });
+}
+
+std::vector<std::uint64_t> Shard::row_offsets(const std::string& field) const {
+  const Column& from = impl_->column(field);
+  KILN_CHECK(from.offsets.has_value(), "{} is not ragged", from.what);
+  std::vector<std::uint64_t> offsets(static_cast<std::size_t>(from.offsets->num_rows()));
+  impl_->guard(from, [&] {
+    from.offsets->read(impl_->file, 0, std::ssize(offsets), offsets.data());
+    if (!std::is_sorted(offsets.begin(), offsets.end()) ||
+        offsets.back() != static_cast<std::uint64_t>(from.data.num_rows())) {
+      throw data_error("the offsets do not ascend to the {} values there are: the file is damaged",
+                       from.data.num_rows());
+    }
+  });
+  return offsets;
 }
 
 Range Shard::row_range(const std::string& field, std::int64_t row) const {

@@ -46,6 +46,8 @@ class Shard {
   void read_rows(const std::string& field, std::int64_t begin, std::int64_t count, void* out) const;
   /// Where a ragged row lies, in values of the field.
   Range row_range(const std::string& field, std::int64_t row) const;
+  /// Where all of a field's ragged rows begin, and the last one ends: num_rows + 1 values.
+  std::vector<std::uint64_t> row_offsets(const std::string& field) const;
   /// Values [begin, end) of a ragged field, whatever rows they belong to.
   void read_values(const std::string& field, Range values, void* out) const;
   /// A row of either sort; resizes out.
