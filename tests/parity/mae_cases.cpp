@@ -5,6 +5,7 @@
 #include "models/interchange/vit_names.h"
 #include "models/mae.h"
 #include "tests/parity/runners.h"
+#include "tests/parity/trainee.h"
 
 // B samples, L patches, V visible ones, P values of a patch.
 
@@ -121,6 +122,74 @@ void run_vit_mae(Case& reference, Report& report) {
   report.compare("loss", loss_and_gradients(objective, inputs));
   for (const auto& [name, gradient] : gradients(objective, table)) {
     report.compare("grad." + name, gradient);
+  }
+}
+
+namespace {
+
+// train_...: bounds of the case's README; the optimizer keeps fp32 master weights in any mode.
+constexpr Bound kLosses{1e-5, 0.0};
+constexpr Bound kNorms{0.0, 1e-5};
+constexpr Bound kWeights{1e-5, 0.0};
+
+OptimizerOptions optimizer_of(const nlohmann::json& info) {
+  OptimizerOptions options;
+  options.betas = info.at("betas").get<std::vector<double>>();
+  options.eps = info.at("eps");
+  options.weight_decay = info.at("wd");
+  return options;
+}
+
+/// The model's parameters, and the position tables if the stored run trained those too.
+std::vector<Parameter> trained_parameters(MaeObjective& objective, const Case& reference,
+                                          const NameTable& table) {
+  std::vector<Parameter> parameters = objective.parameters(0);
+  for (const Buffer& buffer : objective.buffers()) {
+    const auto rule = std::ranges::find(table, buffer.name, &NameRule::ours);
+    const std::string& stored = rule->theirs[0];
+    if (reference.at("final." + stored).equal(reference.weights.at(stored))) continue;
+    Parameter parameter;
+    parameter.name = buffer.name;
+    parameter.tensor = buffer.tensor;
+    parameters.push_back(parameter);
+  }
+  return parameters;
+}
+
+}  // namespace
+
+void run_train_vit_mae(Case& reference, Report& report) {
+  reference.rename(vit_mae_aliases());
+  const MaeShape shape = mae_shape_from_config(reference.config, reference.dir.string());
+  const NameTable table = vit_mae_names(shape);
+  MaeObjective objective(shape, PixelNormalisation({}, {}), at::TensorOptions(at::kFloat));
+  load_tensors(objective.module(), to_ours(table, reference.weights, reference.name),
+               reference.name);
+  Trainee trainee(trained_parameters(objective, reference, table), optimizer_of(reference.info));
+  std::vector<double> losses, norms;
+  for (std::int64_t step = 1; step <= reference.info.at("steps").get<std::int64_t>(); ++step) {
+    const std::string prefix = fmt::format("step{}.", step);
+    const Inputs inputs =
+        make_inputs(reference.at(prefix + "pixel_values"), reference.at(prefix + "noise"), shape);
+    trainee.zero_gradients();
+    const at::Tensor loss = objective.loss(inputs.batch, StepContext{}, 0)->value;
+    loss.backward();
+    losses.push_back(loss.item<double>());
+    norms.push_back(trainee.gradient_norm());
+    trainee.step(reference.at("lr")[step - 1].item<double>(), reference.info.at("clip"));
+  }
+  for (const char* suffix : {"", "_f64"}) {
+    const bool is_exact = *suffix != '\0';
+    report.compare(std::string("losses") + suffix, at::tensor(losses, at::kDouble),
+                   is_exact ? kFloat64Bound : kLosses);
+    report.compare(std::string("grad_norms") + suffix, at::tensor(norms, at::kDouble),
+                   is_exact ? kFloat64Bound : kNorms);
+  }
+  for (const auto& [name, weight] : to_theirs(table, named_tensors(objective.module()))) {
+    // The true gradient of key biases is zero; Adam scales their rounding noise to steps of full
+    // size.
+    if (name.ends_with(".key.bias")) continue;
+    report.compare("final." + name, weight, kWeights);
   }
 }
 

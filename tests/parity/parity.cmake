@@ -4,7 +4,9 @@ kiln_program(parity
     parity/case.cpp
     parity/mae_cases.cpp
     parity/main.cpp
+    parity/optim_cases.cpp
     parity/report.cpp
     parity/runners.cpp
     parity/sincos_cases.cpp
+    parity/trainee.cpp
   DEPS models core)

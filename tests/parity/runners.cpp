@@ -7,8 +7,8 @@ namespace {
 
 const std::map<std::string, Runner>& table() {
   static const std::map<std::string, Runner> runners = {
-      {"sincos", run_sincos},
-      {"tiny_mae", run_tiny_mae},
+      {"optim", run_optim},       {"sincos", run_sincos},
+      {"tiny_mae", run_tiny_mae}, {"train_vitmae_normpix", run_train_vit_mae},
       {"vitmae", run_vit_mae},
   };
   return runners;

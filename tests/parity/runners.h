@@ -17,6 +17,8 @@ Runner find_runner(const Case& reference);
 
 void run_vit_mae(Case& reference, Report& report);
 void run_tiny_mae(Case& reference, Report& report);
+void run_optim(Case& reference, Report& report);
 void run_sincos(Case& reference, Report& report);
+void run_train_vit_mae(Case& reference, Report& report);
 
 }  // namespace kiln::parity
