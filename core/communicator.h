@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -80,6 +81,11 @@ class Communicator {
     return exchange({{Transfer::Direction::kReceive, std::move(tensor), from}});
   }
   virtual void barrier() = 0;
+  /// Queues work of the caller's own between operations: what one has brought can be added up
+  /// before the next sends it. Host tensors: `task` runs on the communicator's thread where it has
+  /// one. GPU tensors: it runs at once, with the communicator's stream current. It must not call
+  /// the communicator; what it throws, the waits from then on throw.
+  virtual Work then(std::function<void()> task) = 0;
 
   /// Ends the job on every rank with `exit_code` without waiting for anybody. Called when an error
   /// leaves this rank unable to take part in the next collective.

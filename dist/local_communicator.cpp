@@ -23,6 +23,7 @@ class LocalCommunicator final : public CommunicatorBase {
 
  private:
   Work submit(Operation operation) override {
+    if (operation.task) operation.task();
     if (operation.output.defined()) copy_unless_same(operation.input, operation.output);
     for (auto& transfer : operation.transfers) {
       auto& waiting = transfer.direction == Transfer::Direction::kSend ? sent_ : receiving_;

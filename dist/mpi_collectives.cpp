@@ -32,6 +32,8 @@ MpiCollectives::MpiCollectives(MPI_Comm comm, MpiPoller& poller, int max_direct_
 void MpiCollectives::run(const Operation& operation) {
   MPI_Request request = MPI_REQUEST_NULL;
   switch (operation.kind) {
+    case Operation::Kind::kTask:
+      return operation.task();
     case Operation::Kind::kAllReduce:
       return all_reduce(operation.input);
     case Operation::Kind::kReduceScatter:

@@ -52,6 +52,7 @@ class Queue {
   void pop() {
     const std::lock_guard lock(mutex_);
     items_.front()->is_done = true;
+    items_.front()->operation = {};  // whoever still holds the Work must not hold its tensors
     items_.pop_front();
     ++num_done_;
     changed_.notify_all();
@@ -130,6 +131,8 @@ class MpiCommunicator final : public CommunicatorBase {
   }
 
   ~MpiCommunicator() override {
+    // After an error nobody waits for what is still queued, and other ranks may never answer.
+    if (std::uncaught_exceptions() > 0) poller_.cancel();
     queue_->close();
     thread_.join();
   }

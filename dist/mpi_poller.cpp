@@ -70,8 +70,10 @@ void MpiPoller::begin(const Operation& operation) {
 void MpiPoller::end() { operation_ = nullptr; }
 
 void MpiPoller::note_called(const Operation& operation) {
-  if (operation.kind != Operation::Kind::kExchange) collectives_called_ = operation.sequence;
+  if (operation.is_collective()) collectives_called_ = operation.sequence;
 }
+
+void MpiPoller::cancel() { is_cancelled_ = true; }
 
 void MpiPoller::answer_inquiries() { inquiry_.answer(own_status()); }
 
@@ -87,6 +89,7 @@ void MpiPoller::wait_all(std::vector<MPI_Request>& requests, const std::vector<i
   auto next_answer = Clock::now() + kAnswerEvery;
   while (!are_done(requests)) {
     back_off.pause();
+    if (is_cancelled_) throw communication_error("{} given up", operation_->describe());
     const auto now = Clock::now();
     if (now < next_answer) continue;
     if (now - started_ > timeout_) give_up(requests, peers);

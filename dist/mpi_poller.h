@@ -34,6 +34,8 @@ class MpiPoller {
 
   /// Any thread: `operation` has been called, though it may still be queued.
   void note_called(const Operation& operation);
+  /// Any thread: the wait under way, and every later one, throws at once.
+  void cancel();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -49,6 +51,7 @@ class MpiPoller {
   const Operation* operation_ = nullptr;  // under way
   Clock::time_point started_;
   std::atomic<std::int64_t> collectives_called_ = 0;
+  std::atomic<bool> is_cancelled_ = false;
 };
 
 }  // namespace kiln

@@ -48,6 +48,8 @@ const char* name_of(Operation::Kind kind) {
       return "exchange";
     case Operation::Kind::kBarrier:
       return "barrier";
+    case Operation::Kind::kTask:
+      return "task";
   }
   return "unknown operation";
 }
@@ -104,10 +106,14 @@ Work CommunicatorBase::exchange(std::vector<Transfer> transfers) {
 
 void CommunicatorBase::barrier() { number_and_submit({.kind = Operation::Kind::kBarrier}).wait(); }
 
+Work CommunicatorBase::then(std::function<void()> task) {
+  Operation operation{.kind = Operation::Kind::kTask, .task = std::move(task)};
+  return submit(std::move(operation));
+}
+
 Work CommunicatorBase::number_and_submit(Operation operation) {
   // A collective has the same number on all ranks, though not all take part in every exchange.
-  const bool is_exchange = operation.kind == Operation::Kind::kExchange;
-  operation.sequence = is_exchange ? ++num_exchanges_ : ++num_collectives_;
+  operation.sequence = operation.is_collective() ? ++num_collectives_ : ++num_exchanges_;
   return submit(std::move(operation));
 }
 

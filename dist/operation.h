@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct Operation {
     kAllGather,
     kBroadcast,
     kExchange,
-    kBarrier
+    kBarrier,
+    kTask
   };
 
   Kind kind = Kind::kBarrier;
@@ -27,8 +29,11 @@ struct Operation {
   at::Tensor output;  // reduce_scatter and all_gather only
   int root = 0;       // broadcast only
   std::vector<Transfer> transfers;
+  std::function<void()> task;
   std::int64_t sequence = 0;  // from 1; collectives and exchanges are numbered apart
 
+  /// Whether all ranks take part.
+  bool is_collective() const { return kind != Kind::kExchange && kind != Kind::kTask; }
   /// "all_reduce #41 (4194304 bytes)"
   std::string describe() const;
 };
@@ -45,6 +50,7 @@ class CommunicatorBase : public Communicator {
   Work broadcast(at::Tensor tensor, int root) final;
   Work exchange(std::vector<Transfer> transfers) final;
   void barrier() final;
+  Work then(std::function<void()> task) final;
 
  protected:
   virtual Work submit(Operation operation) = 0;

@@ -158,6 +158,7 @@ class Group {
         return;
       case Operation::Kind::kExchange:
       case Operation::Kind::kBarrier:
+      case Operation::Kind::kTask:
         return;
     }
   }
@@ -224,11 +225,25 @@ class ThreadCommunicator final : public CommunicatorBase {
 
  private:
   Work submit(Operation operation) override {
-    return Work(std::make_shared<ThreadWork>(group_, group_->submit(rank_, std::move(operation))));
+    if (operation.kind == Operation::Kind::kTask) return run(operation.task);
+    last_.push_back(group_->submit(rank_, std::move(operation)));
+    std::erase_if(last_, [&](const auto& pending) {
+      return pending != last_.back() && group_->is_done(*pending);
+    });
+    return Work(std::make_shared<ThreadWork>(group_, last_.back()));
+  }
+
+  // There is no thread beside the caller's, so a task waits here for what was queued before it.
+  Work run(const std::function<void()>& task) {
+    for (const auto& pending : last_) group_->wait(*pending);
+    last_.clear();
+    task();
+    return {};
   }
 
   std::shared_ptr<Group> group_;
   const int rank_;
+  std::vector<std::shared_ptr<Pending>> last_;  // queued and perhaps not done
 };
 
 }  // namespace

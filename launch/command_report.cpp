@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "launch/command.h"
-#include "launch/launcher_rank.h"
+#include "core/launcher_rank.h"
 #include "launch/report.h"
 
 namespace kiln {

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "core/log.h"
-#include "launch/launcher_rank.h"
+#include "core/launcher_rank.h"
 
 namespace kiln {
 

@@ -5,7 +5,7 @@
 #include "core/nearest_name.h"
 #include "launch/command.h"
 #include "launch/failure.h"
-#include "launch/launcher_rank.h"
+#include "core/launcher_rank.h"
 
 namespace {
 

@@ -207,6 +207,18 @@ TEST_P(CommunicatorTest, QueuedOperationsRunInOrder) {
   });
 }
 
+TEST_P(CommunicatorTest, TaskRunsBetweenOperations) {
+  on_all_ranks(kLong, [](Communicator& communicator) {
+    const std::int64_t size = communicator.size();
+    at::Tensor tensor = at::ones({5000}, at::kLong);
+    communicator.all_reduce(tensor);
+    communicator.then([tensor] { tensor.data_ptr<std::int64_t>()[0] += 1; });
+    communicator.all_reduce(tensor).wait();
+    EXPECT_EQ(tensor[0].item<std::int64_t>(), size * (size + 1));
+    EXPECT_EQ(tensor[1].item<std::int64_t>(), size * size);
+  });
+}
+
 TEST_P(CommunicatorTest, FinishedWorkIsDone) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     at::Tensor tensor = at::ones({10});

@@ -1,4 +1,4 @@
-#include "launch/launcher_rank.h"
+#include "core/launcher_rank.h"
 
 #include <cstdlib>
 

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/communicator.h"
+
+namespace kiln {
+
+struct ProcessOptions {
+  /// Of every operation of communicator().
+  std::chrono::milliseconds timeout{600'000};
+  /// What this process is doing, for other ranks' errors: see MpiOptions.
+  std::function<std::string()> describe_phase;
+};
+
+/// This process as one of the ranks that a launcher started. There is one per program, made before
+/// anything communicates and destroyed after everything durable is done: its end is MPI_Finalize.
+///
+/// Started alone, it never touches MPI. When it is destroyed by an exception, MPI is not finalised
+/// either (that would wait for ranks that may never come): main() prints the error and exits with
+/// its code, which makes the launcher end the other ranks.
+class Process {
+ public:
+  /// Throws Error(kCommunication) when the launcher's and the program's MPI do not match, and
+  /// Error(kUsage) when ranks run different programs. Warns when ranks are bound to fewer
+  /// processors than they could have.
+  explicit Process(ProcessOptions options = {});
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  /// Over all ranks, for host tensors.
+  Communicator& communicator() { return *communicator_; }
+  int rank() const { return communicator_->rank(); }
+  int size() const { return communicator_->size(); }
+  /// Among the ranks of this host.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  /// Name of every rank's host.
+  const std::vector<std::string>& hosts() const { return hosts_; }
+
+ private:
+  std::unique_ptr<Communicator> communicator_;
+  bool has_mpi_ = false;
+  std::vector<std::string> hosts_;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+};
+
+/// Processors this thread may run on, and those of the machine.
+int num_usable_processors();
+int num_processors();
+
+/// What is wrong with `num_usable` of `num_processors` for one of `local_size` ranks of a host;
+/// empty: nothing.
+std::string affinity_warning(int num_usable, int num_processors, int local_size);
+
+/// xxh3-128 of the running program's file.
+std::string program_hash();
+
+}  // namespace kiln
