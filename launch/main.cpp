@@ -32,7 +32,6 @@ void check_command_name(const std::vector<std::string>& words) {
 
 CommandResult run(std::vector<std::string> words) {
   CLI::App app(kDescription, "kiln");
-  app.footer(kFooter);
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Prints this.");
   bool json = false;
@@ -43,7 +42,11 @@ CommandResult run(std::vector<std::string> words) {
       sub->add_flag("--json", json, "Prints the result as one JSON object on the last line.");
     }
     sub->final_callback([&chosen, run = command.declare(*sub)] { chosen = run; });
+    for (CLI::App* nested : sub->get_subcommands([](CLI::App*) { return true; })) {
+      nested->fallthrough();  // so that --json may stand after it
+    }
   }
+  app.footer(kFooter);  // not before: subcommands would inherit it
   if (words.empty()) {
     if (launcher_rank().rank == 0) std::cout << app.help();
     return {ExitCode::kUsage};
