@@ -1,5 +1,6 @@
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -26,13 +27,8 @@ struct ImportWords {
 
 ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
   if (words.format == "idx") return import_idx(options, words.split);
-  throw usage_error("{}", unknown_name("format", words.format, {"idx"}));
-}
-
-void report_skipped(const ImportResult& result) {
-  for (const BrokenInput& input : result.skipped) {
-    log_warning("left out {}: {}", input.file, input.reason);
-  }
+  if (words.format == "images") return import_images(options);
+  throw usage_error("{}", unknown_name("format", words.format, {"idx", "images"}));
 }
 
 /// Ranks share the shards; the first describes what all have made.
@@ -47,23 +43,28 @@ CommandResult run_import(const ImportWords& words, World& world) {
     if (!bar) bar = std::make_unique<ProgressBar>("import", "samples", total);
     bar->update(done);
   };
-  const ImportResult result = import_as(words, options);
+  import_as(words, options);
   bar.reset();
-  report_skipped(result);
   world.communicator().barrier();
   if (world.rank() != 0) return {};
-  const Manifest manifest = finish_import(options.out);
+  const auto [manifest, skipped] = finish_import(options);
+  for (const BrokenInput& input : skipped) {
+    log_warning("left out {}: {}", input.file, input.reason);
+  }
   log_info("{}: {} samples in {} shards", options.out.string(), format_count(manifest.num_samples),
            manifest.shards.size());
   return {ExitCode::kDone,
           {{"path", options.out.string()},
            {"samples", manifest.num_samples},
            {"shards", manifest.shards.size()},
+           {"skipped", skipped.size()},
            {"fingerprint", manifest.fingerprint()}}};
 }
 
 void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
-  app.add_option("format", words->format, "idx: MNIST family, gzipped or not.")->required();
+  app.add_option("format", words->format,
+                 "idx (MNIST family, gzipped or not) or images (folder tree: class = folder).")
+      ->required();
   app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
   app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
   app.add_option("--split", words->split, "idx folders: train or test.");
@@ -71,12 +72,15 @@ void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
   app.add_option("--shard-mb", words->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
   app.add_flag("--skip-broken", words->options.skip_broken,
                "images: leaves out files that cannot be decoded, and lists them.");
+  app.add_option("--min-side", words->options.min_side,
+                 "images: those with a shorter side count as broken.");
   app.add_option("--max-side", words->options.max_side,
                  "images: scales down so that the longer side has at most so many pixels.");
   app.add_option("--field", words->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
-  set_examples(app,
-               "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
-               "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work");
+  set_examples(
+      app,
+      "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
+      "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work");
 }
 
 nlohmann::json describe_fields(const Manifest& manifest) {
@@ -129,7 +133,8 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   auto words = std::make_shared<ImportWords>();
   words->options.num_threads = 0;
   auto path = std::make_shared<std::string>();
-  CLI::App* import = app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
+  CLI::App* import =
+      app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
   declare_import(*import, words);
   CLI::App* info = app.add_subcommand("info", "Describes a dataset.");
   info->add_option("path", *path, "Dataset folder.")->required();

@@ -18,7 +18,8 @@ constexpr const char* kFooter =
     "\nA first run:      bash launch/demo.sh\n"
     "One machine:      kiln launch -np 8 -- train configs/mae_tiny_fashion.toml\n"
     "Any cluster:      mpirun -np 64 kiln train RECIPE      srun --mpi=pmix kiln train RECIPE\n"
-    "\nExit status: 0 done; 1 internal error; 2 usage or recipe; 3 data; 4 checkpoint; 5 communication\n"
+    "\nExit status: 0 done; 1 internal error; 2 usage or recipe; 3 data; 4 checkpoint; 5 "
+    "communication\n"
     "or a lost rank; 6 diverged; 75 stopped by a signal after saving (run the same command again).";
 
 void check_command_name(const std::vector<std::string>& words) {

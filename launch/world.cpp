@@ -37,8 +37,9 @@ void initialise_mpi() {
   int provided = MPI_THREAD_SINGLE;
   KILN_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
   if (provided < MPI_THREAD_SERIALIZED) {
-    throw communication_error("this MPI library cannot be called from threads; Kiln needs "
-                              "MPI_THREAD_SERIALIZED (Open MPI 4 and later have it)");
+    throw communication_error(
+        "this MPI library cannot be called from threads; Kiln needs "
+        "MPI_THREAD_SERIALIZED (Open MPI 4 and later have it)");
   }
 }
 
@@ -71,21 +72,26 @@ std::int64_t World::cores() const {
 }
 
 void World::warn_of_odd_launch() const {
-  if (const char* foreign = std::getenv("PMI_SIZE"); foreign && size() == 1 && std::atoi(foreign) > 1) {
-    log_warning("the launcher started {} processes that do not know of each other: it belongs to "
-                "another MPI library. Use Open MPI's mpirun, or srun --mpi=pmix", foreign);
+  if (const char* foreign = std::getenv("PMI_SIZE");
+      foreign && size() == 1 && std::atoi(foreign) > 1) {
+    log_warning(
+        "the launcher started {} processes that do not know of each other: it belongs to "
+        "another MPI library. Use Open MPI's mpirun, or srun --mpi=pmix",
+        foreign);
   }
   if (launcher_rank().size != size()) {
-    log_warning("the launcher started {} processes but MPI joined {}: is this mpirun of the MPI "
-                "library Kiln was built with? With Slurm: srun --mpi=pmix",
-                launcher_rank().size, size());
+    log_warning(
+        "the launcher started {} processes but MPI joined {}: is this mpirun of the MPI "
+        "library Kiln was built with? With Slurm: srun --mpi=pmix",
+        launcher_rank().size, size());
   }
   const std::int64_t on_node = std::max(1u, std::thread::hardware_concurrency());
   const std::int64_t share = std::max<std::int64_t>(1, on_node / ranks_on_node_);
   if (size() > 1 && usable_cores() < share) {
-    log_warning("this rank is bound to {} of the {} cores that are its share of the node; start "
-                "ranks with mpirun --bind-to none, or srun --cpu-bind=none",
-                usable_cores(), share);
+    log_warning(
+        "this rank is bound to {} of the {} cores that are its share of the node; start "
+        "ranks with mpirun --bind-to none, or srun --cpu-bind=none",
+        usable_cores(), share);
   }
 }
 
