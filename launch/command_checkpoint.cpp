@@ -4,9 +4,9 @@
 #include <memory>
 
 #include "core/checkpoint_tools.h"
+#include "core/launcher_rank.h"
 #include "core/progress_bar.h"
 #include "launch/command.h"
-#include "launch/launcher_rank.h"
 
 namespace kiln {
 

@@ -5,13 +5,13 @@
 #include <memory>
 #include <thread>
 
+#include "core/launcher_rank.h"
 #include "core/log.h"
 #include "core/nearest_name.h"
 #include "core/progress_bar.h"
 #include "data/dataset.h"
 #include "data/import.h"
 #include "launch/command.h"
-#include "launch/launcher_rank.h"
 #include "launch/world.h"
 
 namespace kiln {

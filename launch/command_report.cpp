@@ -2,8 +2,8 @@
 #include <iostream>
 #include <memory>
 
-#include "launch/command.h"
 #include "core/launcher_rank.h"
+#include "launch/command.h"
 #include "launch/report.h"
 
 namespace kiln {

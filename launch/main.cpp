@@ -1,11 +1,11 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "core/launcher_rank.h"
 #include "core/log.h"
 #include "core/nearest_name.h"
 #include "launch/command.h"
 #include "launch/failure.h"
-#include "core/launcher_rank.h"
 
 namespace {
 

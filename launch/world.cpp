@@ -10,12 +10,12 @@
 #include <cstdlib>
 #include <thread>
 
+#include "core/launcher_rank.h"
 #include "core/log.h"
 #include "dist/local_communicator.h"
 #include "dist/mpi_check.h"
 #include "dist/mpi_communicator.h"
 #include "launch/failure.h"
-#include "launch/launcher_rank.h"
 
 namespace kiln {
 
