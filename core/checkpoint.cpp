@@ -55,12 +55,11 @@ struct CheckpointWriter::Snapshot {
     std::vector<at::Tensor> memory;  // kept from save to save: fresh pages would cost as much again
   };
   File weights, optimizer;
-  CheckpointManifest manifest;  // of this rank's pieces
+  Manifest manifest;  // of this rank's pieces
   std::uint64_t num_bytes = 0;
 
   void add(File& file, const Piece& piece, TensorKind kind, bool copy) {
-    CheckpointManifest::Tensor tensor{
-        kind, safetensors_dtype(piece.data.scalar_type()), piece.shape, {}};
+    Manifest::Tensor tensor{kind, safetensors_dtype(piece.data.scalar_type()), piece.shape, {}};
     const std::int64_t numel = tensor.numel();
     check_piece(piece, numel);
     if (piece.elements.size() == 0 && numel > 0) return;
@@ -70,7 +69,7 @@ struct CheckpointWriter::Snapshot {
     file.tensors.emplace_back(piece_key(piece.name, piece.elements, numel),
                               is_whole ? data.view(piece.shape) : data);
     num_bytes += data.nbytes();
-    CheckpointManifest one;
+    Manifest one;
     one.tensors.emplace(piece.name, std::move(tensor));
     manifest.merge(one);
   }
@@ -234,10 +233,9 @@ void CheckpointWriter::check_attempt() const {
 
 void CheckpointWriter::publish() {
   check_attempt();
-  CheckpointManifest& manifest = snapshot_->manifest;
+  Manifest& manifest = snapshot_->manifest;
   for (int rank = 1; rank < options_.ranks; ++rank)
-    manifest.merge(
-        CheckpointManifest::parse(read_text_file(part_path(rank)), part_path(rank).string()));
+    manifest.merge(Manifest::parse(read_text_file(part_path(rank)), part_path(rank).string()));
   manifest.check_coverage(partial_.string());
   for (int rank = 0; rank < options_.ranks; ++rank) files_.remove_all(part_path(rank));
   check_files(partial_, manifest);

@@ -1,10 +1,9 @@
 #include "data/dataset.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/log.h"
 
 namespace kiln {
 namespace {
@@ -16,24 +15,28 @@ std::vector<std::filesystem::path> hdf5_files(const std::filesystem::path& path)
     const auto extension = entry.path().extension();
     if (extension == ".h5" || extension == ".hdf5") files.push_back(entry.path());
   }
+  if (files.empty()) throw data_error("'{}' has no *.h5 or *.hdf5 file", path.string());
   std::sort(files.begin(), files.end());
   return files;
 }
 
-// Two-dimensional rows are grey images, ragged bytes are image files.
-FieldInfo guess_meaning(const std::string& field, FieldInfo info) {
-  if (field == "image" && info.is_ragged) info.encoding = "image";
-  return info;
-}
-
-void notice_slow_layout(const Shard& shard, const std::string& field) {
-  const Shard::Layout& layout = shard.layout(field);
-  if (layout.is_direct) return;
-  spdlog::warn(
-      "'{}', field '{}': {}: read through the HDF5 library, one thread at a time. `kiln data "
-      "doctor` "
-      "says what that costs and repacks it",
-      shard.path().string(), field, layout.description);
+// A field of a file made by others, as the manifest would describe it.
+void add_foreign_field(Manifest& manifest, ShardInfo& shard, const std::string& field,
+                       const std::string& place, const Shard::Layout& layout) {
+  FieldInfo found = layout.info;
+  if (field == "image" && found.is_ragged) found.encoding = "image";
+  if (!manifest.fields.try_emplace(field, found).second && manifest.fields[field] != found) {
+    throw data_error("'{}', field '{}': type or shape differs from '{}'", shard.file, field,
+                     manifest.shards.front().file);
+  }
+  if (shard.num_samples >= 0 && shard.num_samples != layout.num_rows) {
+    throw data_error("'{}': field '{}' ('{}') has {} rows, another field {}", shard.file, field,
+                     place, layout.num_rows, shard.num_samples);
+  }
+  shard.num_samples = layout.num_rows;
+  shard.rows[field] = layout.num_rows;
+  // Files of others are not hashed: their length stands in.
+  shard.hashes[field] = fmt::format("unhashed, {} bytes", shard.file_bytes);
 }
 
 }  // namespace
@@ -47,46 +50,40 @@ Dataset::Dataset(const std::filesystem::path& path, FieldPaths mapping)
     manifest_ = read_manifest(path);
     check_files();
   } else {
-    read_foreign(path);
+    read_foreign(hdf5_files(path));
   }
+  number_samples();
+}
+
+Dataset::Dataset(const std::vector<std::filesystem::path>& files, FieldPaths mapping)
+    : mapping_(std::move(mapping)) {
+  read_foreign(files);
+  number_samples();
+}
+
+void Dataset::number_samples() {
   first_ids_ = {0};
   for (const ShardInfo& shard : manifest_.shards) {
     first_ids_.push_back(first_ids_.back() + shard.num_samples);
   }
-  if (num_samples() == 0) throw data_error("the dataset '{}' has no samples", path.string());
+  if (num_samples() == 0) throw data_error("the dataset '{}' has no samples", folder_.string());
   open_.resize(manifest_.shards.size());
-  for (const auto& [name, info] : manifest_.fields) notice_slow_layout(*shard(0), name);
 }
 
-void Dataset::read_foreign(const std::filesystem::path& path) {
-  const auto files = hdf5_files(path);
-  if (files.empty()) throw data_error("'{}' has no *.h5 or *.hdf5 file", path.string());
-  if (!std::filesystem::is_directory(path)) folder_ = path.parent_path();
+void Dataset::read_foreign(const std::vector<std::filesystem::path>& files) {
+  folder_ = files.front().parent_path();
   for (const auto& file : files) {
     const Shard shard(file, {}, mapping_);
     ShardInfo info;
-    info.file = file.filename().string();
+    info.file = file.lexically_proximate(folder_).string();
     info.file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(file));
     info.num_samples = -1;
     for (const auto& [field, place] : mapping_) {
-      const Shard::Layout& layout = shard.layout(field);
-      const FieldInfo found = guess_meaning(field, layout.info);
-      if (!manifest_.fields.try_emplace(field, found).second && manifest_.fields[field] != found) {
-        throw data_error("'{}', field '{}': type or shape differs from '{}'", file.string(), field,
-                         files.front().string());
-      }
-      if (info.num_samples >= 0 && info.num_samples != layout.num_rows) {
-        throw data_error("'{}': field '{}' ('{}') has {} rows, another field {}", file.string(),
-                         field, place, layout.num_rows, info.num_samples);
-      }
-      info.num_samples = layout.num_rows;
-      info.rows[field] = layout.num_rows;
-      // Files of others are not hashed: their length stands in.
-      info.hashes[field] = fmt::format("unhashed, {} bytes", info.file_bytes);
+      add_foreign_field(manifest_, info, field, place, shard.layout(field));
     }
-    manifest_.num_samples += info.num_samples;
     manifest_.shards.push_back(std::move(info));
   }
+  for (const ShardInfo& shard : manifest_.shards) manifest_.num_samples += shard.num_samples;
   manifest_.kind = mapping_.contains("tokens")    ? "text"
                    : mapping_.contains("moments") ? "latent"
                                                   : "image";
@@ -151,6 +148,19 @@ std::shared_ptr<const Shard> Dataset::shard(std::int64_t number) const {
     recent_.pop_back();
   }
   return opened;
+}
+
+void Dataset::warn_if_slow() const {
+  std::string slow;
+  for (const auto& [name, info] : manifest_.fields) {
+    const Shard::Layout layout = shard(0)->layout(name);
+    if (!layout.is_direct) slow += fmt::format("; '{}' in {}", name, layout.description);
+  }
+  if (slow.empty()) return;
+  log_warning(
+      "'{}' is read through the HDF5 library, one thread at a time{}. `kiln data doctor` says what "
+      "that costs and repacks it",
+      shard(0)->path().string(), slow);
 }
 
 }  // namespace kiln

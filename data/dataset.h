@@ -30,6 +30,8 @@ class Dataset {
   /// Checks that all shards are there with the right length (not their contents: `kiln data
   /// verify`).
   explicit Dataset(const std::filesystem::path& path, FieldPaths mapping = {});
+  /// HDF5 files made by others, in this order.
+  Dataset(const std::vector<std::filesystem::path>& files, FieldPaths mapping);
 
   const std::filesystem::path& folder() const { return folder_; }
   const Manifest& manifest() const { return manifest_; }
@@ -43,12 +45,15 @@ class Dataset {
   /// "shard-00003.h5, row 17"
   std::string describe(std::int64_t id) const;
   std::shared_ptr<const Shard> shard(std::int64_t number) const;
+  /// Says in the log which fields are read slowly, and how to repack them.
+  void warn_if_slow() const;
 
  private:
   static constexpr std::size_t kMaxOpenShards = 128;
 
-  void read_foreign(const std::filesystem::path& path);
+  void read_foreign(const std::vector<std::filesystem::path>& files);
   void check_files() const;
+  void number_samples();
 
   std::filesystem::path folder_;
   Manifest manifest_;

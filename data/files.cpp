@@ -80,6 +80,8 @@ void File::sync() const {
   if (::fsync(descriptor_) != 0) throw file_error("flush", path_);
 }
 
+void File::forget_pages() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED); }
+
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
   const File file = File::open_read(path);
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(file.size_bytes()));

@@ -24,6 +24,8 @@ class File {
   void read_at(void* out, std::int64_t size, std::int64_t offset) const;
   void write_at(const void* data, std::int64_t size, std::int64_t offset) const;
   void sync() const;
+  /// Lets the system drop what it caches of the file, so that the next read comes from storage.
+  void forget_pages() const;
 
  private:
   File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}

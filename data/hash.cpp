@@ -3,8 +3,13 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <new>
 #include <utility>
+#include <vector>
+
+#include "data/files.h"
 
 namespace kiln {
 
@@ -26,6 +31,19 @@ void Hash128::update(const void* data, std::size_t size_bytes) {
 std::string Hash128::hex() const {
   const XXH128_hash_t hash = XXH3_128bits_digest(state_);
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+std::string hash_of(const File& file) {
+  constexpr std::int64_t kPieceBytes = 4 << 20;
+  std::vector<std::uint8_t> piece(kPieceBytes);
+  Hash128 hash;
+  const std::int64_t size = file.size_bytes();
+  for (std::int64_t at = 0; at < size; at += kPieceBytes) {
+    const std::int64_t count = std::min(kPieceBytes, size - at);
+    file.read_at(piece.data(), count, at);
+    hash.update(piece.data(), static_cast<std::size_t>(count));
+  }
+  return hash.hex();
 }
 
 }  // namespace kiln

@@ -24,4 +24,8 @@ class Hash128 {
   XXH3_state_s* state_;
 };
 
+class File;
+/// Of a whole file, read in pieces.
+std::string hash_of(const File& file);
+
 }  // namespace kiln

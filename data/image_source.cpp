@@ -180,7 +180,14 @@ std::shared_ptr<const Dataset> open_dataset(const DataOptions& options) {
   if (options.label_path) mapping["label"] = *options.label_path;
   if (options.tokens_path) mapping["tokens"] = *options.tokens_path;
   if (options.moments_path) mapping["moments"] = *options.moments_path;
-  return std::make_shared<const Dataset>(options.path, mapping);
+  auto dataset = std::make_shared<const Dataset>(options.path, mapping);
+  dataset->warn_if_slow();
+  return dataset;
+}
+
+SampleOrder make_order(const Dataset& dataset, const DataOptions& options, std::uint64_t seed) {
+  return SampleOrder({dataset.num_samples(), dataset.shard_samples(), options.shuffle_shards,
+                      options.shuffle, seed});
 }
 
 DatasetInfo describe_images(const Dataset& dataset, const ImageOptions& options) {
@@ -199,6 +206,14 @@ DatasetInfo describe_images(const Dataset& dataset, const ImageOptions& options)
   info.mean = options.mean.empty() ? manifest.mean : options.mean;
   info.std = options.std.empty() ? manifest.std : options.std;
   info.class_names = manifest.class_names;
+  const auto wanted = static_cast<std::size_t>(info.channels);
+  if (info.mean.empty()) info.mean.assign(wanted, 0.5);
+  if (info.std.empty()) info.std.assign(wanted, 0.5);
+  if (info.mean.size() != wanted || info.std.size() != wanted) {
+    throw data_error(
+        "data.mean and data.std have {} and {} numbers; the images of '{}' have {} channels",
+        info.mean.size(), info.std.size(), dataset.folder().string(), wanted);
+  }
   return info;
 }
 

@@ -6,11 +6,15 @@
 #include "data/batch_source.h"
 #include "data/dataset.h"
 #include "data/options.h"
+#include "data/sample_order.h"
 
 namespace kiln {
 
 /// Opens data.path with the mapping of data.fields.
 std::shared_ptr<const Dataset> open_dataset(const DataOptions& options);
+
+/// The order of the samples that data.shuffle and data.shuffle_shards ask for.
+SampleOrder make_order(const Dataset& dataset, const DataOptions& options, std::uint64_t seed);
 
 /// What a model needs to know of the images it will see. Throws Error(kData) if the dataset has no
 /// images, or images that cannot be brought to the recipe's size.

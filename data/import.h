@@ -19,7 +19,7 @@ struct ImportOptions {
   std::int64_t rank = 0;
   std::int64_t num_ranks = 1;
   std::int64_t shard_bytes = std::int64_t{256} << 20;
-  /// Samples done and samples in all, of this rank; called from one thread at a time.
+  /// Samples done and samples in all, of this rank's share; called from one thread at a time.
   std::function<void(std::int64_t, std::int64_t)> progress;
 
   // images
@@ -52,6 +52,13 @@ ImportResult import_idx(const ImportOptions& options, const std::string& split =
 /// down to max_side and re-encoded at quality 90), every one decoded once to see that it is whole.
 /// Classes are mixed: the order of the files is shuffled once, the same way on every machine.
 ImportResult import_images(const ImportOptions& options);
+
+/// HDF5 files made by others, copied into shards. options.fields says which array is which field:
+/// "image=/path/in/file". Arrays chunked or compressed become contiguous.
+ImportResult import_hdf5(const ImportOptions& options);
+
+/// A dataset (or HDF5 files, with options.fields) copied into shards of options.shard_bytes.
+ImportResult repack_dataset(const ImportOptions& options);
 
 struct FinishedImport {
   Manifest manifest;

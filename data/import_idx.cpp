@@ -145,6 +145,7 @@ ImportResult import_idx(const ImportOptions& options, const std::string& split) 
   const std::int64_t image_bytes = image.row_bytes();
   const std::int64_t num_images = pair.images.dims[0];
   ImportSession session(options, manifest, num_images, options.shard_bytes / (image_bytes + 4));
+  std::int64_t num_done = 0;
   return session.run([&](ImportSession::Filling& filling) {
     const Range items = filling.items;
     const std::uint8_t* pixels = pair.images.values.data() + items.begin * image_bytes;
@@ -155,7 +156,8 @@ ImportResult import_idx(const ImportOptions& options, const std::string& split) 
       filling.shard.append_value<std::int32_t>("label",
                                                pair.labels.values[static_cast<std::size_t>(i)]);
     }
-    if (options.progress) options.progress(items.end, num_images);
+    num_done += items.size();
+    if (options.progress) options.progress(num_done, session.num_own_items());
   });
 }
 

@@ -162,7 +162,7 @@ ImportResult import_images(const ImportOptions& options) {
         filling.sums.add(result.sums);
       }
       num_done += count;
-      if (options.progress) options.progress(num_done, std::ssize(inputs));
+      if (options.progress) options.progress(num_done, session.num_own_items());
     }
   });
 }

@@ -107,6 +107,15 @@ ImportSession::ImportSession(const ImportOptions& options, Manifest manifest,
   }
 }
 
+Range ImportSession::items_of(std::int64_t shard) const {
+  return {shard * items_per_shard_, std::min((shard + 1) * items_per_shard_, num_items_)};
+}
+
+std::int64_t ImportSession::num_own_items() const {
+  if (my_shards_.size() == 0) return 0;
+  return items_of(my_shards_.end - 1).end - items_of(my_shards_.begin).begin;
+}
+
 ImportResult ImportSession::run(const FillShard& fill) {
   ImportResult result;
   for (std::int64_t number = my_shards_.begin; number < my_shards_.end; ++number) {

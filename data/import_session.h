@@ -43,8 +43,12 @@ class ImportSession {
   using FillShard = std::function<void(Filling&)>;
   /// Makes this rank's shards one after the other; `fill` appends the rows of their items.
   ImportResult run(const FillShard& fill);
+  /// Items of this rank's shards together.
+  std::int64_t num_own_items() const;
 
  private:
+  Range items_of(std::int64_t shard) const;
+
   const ImportOptions& options_;
   Manifest manifest_;
   std::int64_t num_items_;

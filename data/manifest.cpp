@@ -36,18 +36,18 @@ FieldInfo field_from_json(const Json& json) {
 }  // namespace
 
 Json shard_to_json(const ShardInfo& shard) {
-  return {{"file", shard.file},
-          {"num_samples", shard.num_samples},
-          {"bytes", shard.file_bytes},
-          {"rows", shard.rows},
-          {"xxh3_128", shard.hashes}};
+  return {{"file", shard.file},        {"num_samples", shard.num_samples},
+          {"bytes", shard.file_bytes}, {"rows", shard.rows},
+          {"xxh3_128", shard.hashes},  {"file_xxh3_128", shard.file_hash}};
 }
 
 ShardInfo shard_from_json(const Json& json) {
-  return {json.at("file").get<std::string>(), json.at("num_samples").get<std::int64_t>(),
+  return {json.at("file").get<std::string>(),
+          json.at("num_samples").get<std::int64_t>(),
           json.at("bytes").get<std::int64_t>(),
           json.at("rows").get<std::map<std::string, std::int64_t>>(),
-          json.at("xxh3_128").get<std::map<std::string, std::string>>()};
+          json.at("xxh3_128").get<std::map<std::string, std::string>>(),
+          json.at("file_xxh3_128").get<std::string>()};
 }
 
 Json manifest_to_json(const Manifest& manifest) {

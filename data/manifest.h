@@ -30,6 +30,7 @@ struct ShardInfo {
   std::int64_t file_bytes = 0;
   std::map<std::string, std::int64_t> rows;   // per field
   std::map<std::string, std::string> hashes;  // per field: xxh3-128 of data, then offsets
+  std::string file_hash;                      // xxh3-128 of the whole file
 };
 
 /// Contents of dataset.json.

@@ -58,4 +58,9 @@ struct ImageOptions {
   }
 };
 
+class RecipeReader;
+/// Adds what is wrong with the values to the reader's problems.
+void check(const DataOptions& options, RecipeReader& reader);
+void check(const ImageOptions& options, RecipeReader& reader);
+
 }  // namespace kiln

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/files.h"
+#include "data/hash.h"
 #include "data/stored_array.h"
 
 namespace kiln {
@@ -183,6 +184,27 @@ void Shard::read_row(const std::string& field, std::int64_t row,
   if (from.offsets) range = row_range(field, row);
   out.resize(static_cast<std::size_t>(range.size() * from.data.row_bytes()));
   impl_->guard(from, [&] { from.data.read(impl_->file, range.begin, range.size(), out.data()); });
+}
+
+std::string Shard::hash(const std::string& field) const {
+  constexpr std::int64_t kPieceBytes = 4 << 20;
+  const Column& from = impl_->column(field);
+  Hash128 hash;
+  std::vector<std::uint8_t> piece;
+  const auto add = [&](const StoredArray& array) {
+    const std::int64_t rows = std::max<std::int64_t>(kPieceBytes / array.row_bytes(), 1);
+    for (std::int64_t begin = 0; begin < array.num_rows(); begin += rows) {
+      const std::int64_t count = std::min(rows, array.num_rows() - begin);
+      piece.resize(static_cast<std::size_t>(count * array.row_bytes()));
+      array.read(impl_->file, begin, count, piece.data());
+      hash.update(piece.data(), piece.size());
+    }
+  };
+  impl_->guard(from, [&] {
+    add(from.data);
+    if (from.offsets) add(*from.offsets);
+  });
+  return hash.hex();
 }
 
 }  // namespace kiln

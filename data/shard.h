@@ -52,6 +52,8 @@ class Shard {
   void read_values(const std::string& field, Range values, void* out) const;
   /// A row of either sort; resizes out.
   void read_row(const std::string& field, std::int64_t row, std::vector<std::uint8_t>& out) const;
+  /// xxh3-128 of the field's data, then its offsets, as they are now.
+  std::string hash(const std::string& field) const;
 
  private:
   struct Impl;

@@ -107,6 +107,7 @@ ShardInfo ShardWriter::finish() {
   const File file = File::open_write(partial);
   file.sync();
   shard.file_bytes = file.size_bytes();
+  shard.file_hash = hash_of(file);
   rename_durably(partial, path_);
   return shard;
 }
