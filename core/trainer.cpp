@@ -1,0 +1,360 @@
+#include "core/trainer.h"
+
+#include <sys/resource.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "core/log.h"
+
+namespace kiln {
+namespace {
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+std::int64_t end_of(const TrainOptions& options, std::int64_t total_samples) {
+  if (options.stop_after == 0) return total_samples;
+  return std::min(total_samples, options.stop_after * options.global_batch);
+}
+
+}  // namespace
+
+// ---- the loop
+// ------------------------------------------------------------------------------------
+
+ExitCode Trainer::run() {
+  start();
+  while (!is_last_step()) {
+    const StepVote::Result agreed = agree();
+    if (agreed.is_stop_requested) {
+      save_and_finish();
+      return ExitCode::kStopped;
+    }
+    const std::vector<Batch> batches = take_batches(agreed);
+    fetch_batches(samples_seen_ + parts_.recipe.train.global_batch);  // and vote on that step
+
+    for (std::size_t phase = 0; phase < phases_.size(); ++phase) train_phase(phase, batches);
+    parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums()));
+
+    ++step_;
+    samples_seen_ += parts_.recipe.train.global_batch;
+    finish_step();
+  }
+  save_and_finish();
+  return ExitCode::kDone;
+}
+
+void Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
+  GradientExchange& exchange = phases_[index]->exchange();
+  if (phases_.size() > 1) {
+    for (const auto& phase : phases_) phase->flat().require_gradients(phase == phases_[index]);
+  }
+  tables_[index].begin_step();
+  if (batches.empty()) exchange.begin_step();  // more ranks than micro-batches
+  for (const Batch& batch : batches) {
+    std::optional<Loss> loss = parts_.objective.loss(batch, context(), index);
+    is_resting_[index] = !loss;  // on all ranks or on none
+    if (!loss) return;
+    if (&batch == &batches.front()) exchange.begin_step();
+    exchange.begin(batch.micro_batch, &batch == &batches.back());
+    loss->value.backward();
+    exchange.end_micro_batch();
+    tables_[index].add(batch.micro_batch, *loss);
+    if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums());
+  }
+  {
+    const Stopwatch stopwatch(report_.comm_wait_s);
+    exchange.finish();
+  }
+  update(index);
+}
+
+void Trainer::update(std::size_t index) {
+  TrainingPhase& phase = *phases_[index];
+  const double lr = parts_.schedule.at(samples_seen_);
+  const double norm = phase.update(lr, ema_.decay(phase.num_updates() + 1, samples_seen_));
+  if (!std::isfinite(norm)) throw_diverged(index, norm);
+  if (index == 0) {
+    report_.lr = lr;
+    report_.grad_norm = norm;
+  }
+}
+
+void Trainer::finish_step() {
+  report_step();
+  if (is_last_step() || is_due(parts_.recipe.checkpoint.every)) save();
+  if (parts_.hooks.evaluate && (is_last_step() || is_due(parts_.recipe.eval.every))) {
+    parts_.hooks.evaluate(*this);  // while the checkpoint is being written
+  }
+}
+
+// ---- batches
+// -------------------------------------------------------------------------------------
+
+void Trainer::start() {
+  parts_.objective.module().train();
+  last_report_ = Clock::now();
+  last_reported_samples_ = samples_seen_;
+  parts_.loader.start(samples_seen_);
+  fetch_batches(samples_seen_);
+}
+
+// The denominators of a step must be known before its first backward, so its batches are fetched
+// while the step before still has all its work to do.
+void Trainer::fetch_batches(std::int64_t first_sample) {
+  upcoming_.clear();
+  if (first_sample < end_samples_) {
+    const Stopwatch stopwatch(report_.data_wait_s);
+    upcoming_ = parts_.loader.next();
+  }
+  vote_.cast(ballot());
+}
+
+std::vector<Batch> Trainer::take_batches(const StepVote::Result& agreed) {
+  for (Batch& batch : upcoming_) {
+    batch.weights = agreed.weights;
+    for (auto& [name, tensor] : batch.tensors) {
+      tensor = tensor.to(parts_.device, tensor.scalar_type(), /*non_blocking=*/true);
+    }
+  }
+  return std::exchange(upcoming_, {});
+}
+
+// ---- construction, state
+// ---------------------------------------------------------------------------
+
+Trainer::Trainer(Parts parts)
+    : parts_(std::move(parts)),
+      num_micro_batches_(parts_.recipe.train.global_batch / parts_.recipe.train.micro_batch),
+      end_samples_(end_of(parts_.recipe.train, parts_.total_samples)),
+      ema_(parts_.recipe.ema, parts_.recipe.train.global_batch),
+      sums_(parts_.communicator, num_micro_batches_),
+      vote_(parts_.communicator) {
+  const Recipe& recipe = parts_.recipe;
+  TrainingPhase::Options options;
+  options.optimizer = recipe.optimizer;
+  options.clip_norm = recipe.train.clip_norm;
+  options.has_ema = ema_.is_on();
+  options.is_sharded = recipe.parallel.shard_optimizer && parts_.communicator.size() > 1;
+  options.bucket_bytes = std::llround(recipe.parallel.bucket_mb * 0x1p20);
+  const std::vector<std::string> names = parts_.objective.phases();
+  if (names.size() > 1 && parts_.communicator.size() > num_micro_batches_) {
+    throw usage_error(
+        "{} ranks for {} micro-batches: a model with several phases needs one for each rank; start "
+        "fewer ranks or make train.micro_batch smaller",
+        parts_.communicator.size(), num_micro_batches_);
+  }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    phases_.push_back(std::make_unique<TrainingPhase>(names[i], parts_.objective.parameters(i),
+                                                      options, parts_.make_exchange,
+                                                      parts_.communicator));
+    tables_.emplace_back(parts_.communicator, num_micro_batches_);
+    is_resting_.push_back(false);
+  }
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::resume(const CheckpointReader& checkpoint) {
+  const ReadPiece read = [&](const std::string& name, Range elements) {
+    return checkpoint.read(name, elements);
+  };
+  for (const auto& phase : phases_) {
+    phase->load(read, /*weights_only=*/false);
+    phase->set_num_updates(checkpoint.manifest().extra.at("updates/" + phase->name()));
+  }
+  const at::NoGradGuard no_grad;
+  for (Buffer& buffer : parts_.objective.buffers()) {
+    buffer.tensor.copy_(checkpoint.read("buffer/" + buffer.name));
+  }
+  step_ = checkpoint.step();
+  samples_seen_ = checkpoint.samples_seen();
+  saved_step_ = step_;
+}
+
+void Trainer::load_weights(const ReadPiece& read) {
+  for (const auto& phase : phases_) phase->load(read, /*weights_only=*/true);
+}
+
+std::string Trainer::weights_hash() const {
+  std::map<std::string, Digest> digests;
+  for (const auto& phase : phases_) phase->add_digests(digests);
+  return kiln::weights_hash(digests);
+}
+
+StepContext Trainer::context() const {
+  return {.step = step_,
+          .samples_seen = samples_seen_,
+          .total_samples = parts_.total_samples,
+          .global_batch = parts_.recipe.train.global_batch,
+          .seed = static_cast<std::uint64_t>(parts_.recipe.run.seed)};
+}
+
+bool Trainer::is_due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
+
+void Trainer::with_average_weights(const std::function<void()>& body) {
+  parts_.objective.module().eval();
+  for (const auto& phase : phases_) {
+    if (phase->has_average()) phase->swap_in_average();
+  }
+  body();
+  for (const auto& phase : phases_) {
+    if (phase->has_average()) phase->swap_out_average();
+  }
+  parts_.objective.module().train();
+}
+
+// ---- reports
+// ---------------------------------------------------------------------------------------
+
+void Trainer::report_step() {
+  if (step_ != 1 && !is_last_step() && !is_due(parts_.recipe.log.every)) return;
+  report_.metrics.clear();
+  for (std::size_t i = 0; i < phases_.size(); ++i) {
+    if (is_resting_[i]) continue;
+    const MetricTable::Result sums = tables_[i].reduce();
+    if (i == 0) report_.loss = sums.loss;
+    const std::string prefix = i == 0 ? "" : phases_[i]->name() + "/";
+    if (i > 0) report_.metrics[prefix + "loss"] = sums.loss;
+    for (const auto& [name, value] : sums.metrics) report_.metrics[prefix + name] = value;
+  }
+  const double elapsed_s = std::chrono::duration<double>(Clock::now() - last_report_).count();
+  report_.step = step_;
+  report_.samples = samples_seen_;
+  report_.samples_per_s = static_cast<double>(samples_seen_ - last_reported_samples_) / elapsed_s;
+  report_.memory_bytes = peak_memory_bytes();
+  if (parts_.hooks.report) parts_.hooks.report(report_);
+  report_.data_wait_s = report_.comm_wait_s = 0.0;
+  last_report_ = Clock::now();
+  last_reported_samples_ = samples_seen_;
+}
+
+void Trainer::throw_diverged(std::size_t index, double norm) {
+  const MetricTable::Result sums = tables_[index].reduce();
+  const std::int64_t size = parts_.recipe.train.micro_batch;
+  std::string where;
+  for (std::int64_t m = 0; m < num_micro_batches_; ++m) {
+    if (std::isfinite(sums.losses[static_cast<std::size_t>(m)])) continue;
+    const std::int64_t first = samples_seen_ + m * size;
+    where += fmt::format("{} {} (positions {} to {})", where.empty() ? "" : ",", m, first,
+                         first + size - 1);
+  }
+  finish_save();
+  throw Error(
+      ExitCode::kDiverged,
+      fmt::format(
+          "step {}: the gradient is no longer finite (2-norm {}, loss {}); {}. Nothing was "
+          "updated. Lower optimizer.lr, lengthen the warm-up or set train.clip_norm, and "
+          "go on from the last checkpoint",
+          step_ + 1, norm, sums.loss,
+          where.empty()
+              ? fmt::format("the losses of all micro-batches are, positions {} to {}",
+                            samples_seen_, samples_seen_ + parts_.recipe.train.global_batch - 1)
+              : "the loss is not in micro-batch" + where));
+}
+
+// ---- what ranks agree on
+// -----------------------------------------------------------------------------
+
+StepVote::Ballot Trainer::ballot() const {
+  const CheckpointWriter* writer = parts_.writer;
+  return {.step = step_,
+          .is_stop_requested = parts_.hooks.is_stop_requested && parts_.hooks.is_stop_requested(),
+          .has_saved = is_save_unsettled_ && writer->has_succeeded(),
+          .has_failed_to_save = is_save_unsettled_ && writer->has_failed(),
+          .weights = sum_of_weights(upcoming_)};
+}
+
+const StepVote::Result& Trainer::agree() {
+  const bool is_new = vote_.is_outstanding();
+  const Stopwatch stopwatch(report_.comm_wait_s);
+  const StepVote::Result& agreed = vote_.result();
+  if (is_new) settle_save(agreed);
+  return agreed;
+}
+
+// Every ballot carries all a vote is about, so that a later vote may stand in for an earlier one.
+bool Trainer::poll_stop() {
+  agree();
+  const StepVote::Result& agreed = vote_.poll(ballot());
+  settle_save(agreed);
+  return agreed.is_stop_requested;
+}
+
+void Trainer::settle_save(const StepVote::Result& agreed) {
+  const int done = agreed.num_saved + agreed.num_failed_to_save;
+  if (!is_save_unsettled_ || done < parts_.communicator.size()) return;
+  is_save_unsettled_ = false;
+  has_save_failed_ = agreed.num_failed_to_save > 0;
+  if (!has_save_failed_) return parts_.writer->commit();
+  if (parts_.writer->has_failed()) {
+    log_warning("checkpoint of step {} not saved: {}", saved_step_, parts_.writer->failure());
+  }
+  parts_.writer->abandon();
+  saved_step_ = -1;
+}
+
+void Trainer::save() {
+  if (!parts_.writer || saved_step_ == step_) return;
+  finish_save();
+  CheckpointState state = parts_.header;
+  state.step = step_;
+  state.samples_seen = samples_seen_;
+  for (const auto& phase : phases_) {
+    state.extra["updates/" + phase->name()] = phase->num_updates();
+    phase->add_pieces(state);
+  }
+  if (parts_.communicator.rank() == 0) {
+    for (const Buffer& buffer : parts_.objective.buffers()) {
+      const at::Tensor flat = buffer.tensor.detach().contiguous().view({-1});
+      state.weights.push_back(
+          {"buffer/" + buffer.name, buffer.tensor.sizes().vec(), {0, flat.numel()}, flat});
+    }
+  }
+  parts_.writer->begin(state);
+  saved_step_ = step_;
+  is_save_unsettled_ = true;
+  has_save_failed_ = false;
+}
+
+// Until the save under way is committed or abandoned. A vote that was cast before a save began must
+// not be taken for one about it, hence agree() first.
+void Trainer::finish_save() {
+  agree();
+  while (is_save_unsettled_) {
+    poll_stop();
+    if (is_save_unsettled_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+void Trainer::save_and_finish() {
+  save();
+  finish_save();
+  if (!parts_.writer) return;
+  parts_.writer->wait();
+  if (has_save_failed_) {
+    throw checkpoint_error("the last checkpoint, of step {}, could not be saved{}{}", step_,
+                           parts_.writer->failure().empty() ? " on another rank" : ": ",
+                           parts_.writer->failure());
+  }
+}
+
+}  // namespace kiln

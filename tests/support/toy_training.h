@@ -1,0 +1,103 @@
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/loader.h"
+#include "core/objective.h"
+#include "core/trainer.h"
+#include "core/work.h"
+#include "dist/gradient_exchange.h"
+#include "dist/thread_communicator.h"
+
+// The smallest thing that uses everything the engine offers: a two-layer network whose targets are
+// partly missing, so that the loss has a denominator that differs between micro-batches.
+
+namespace kiln::toy {
+
+/// phases: 1, or 2 (the second trains the second layer, and rests in odd steps).
+class Objective final : public kiln::Objective {
+ public:
+  explicit Objective(at::ScalarType precision = at::kFloat, int num_phases = 1);
+  ~Objective() override;
+
+  torch::nn::Module& module() override;
+  void prepare(Batch& batch, std::uint64_t seed) const override;
+  std::vector<std::string> phases() const override;
+  std::vector<Parameter> parameters(std::size_t phase) override;
+  std::optional<Loss> loss(const Batch& batch, const StepContext& context,
+                           std::size_t phase) override;
+  std::vector<Buffer> buffers() override;
+  Sums sums() override;
+  void after_step(const StepContext& context, const Sums& sums) override;
+
+  /// The loss of micro-batches with this number is not finite.
+  std::int64_t broken_micro_batch = -1;
+  std::vector<std::int64_t> seen_steps;
+
+ private:
+  struct Network;
+  std::shared_ptr<Network> network_;
+  at::ScalarType precision_;
+  int num_phases_;
+  at::Tensor usage_;       // buffer: moving sum of what was seen
+  at::Tensor last_usage_;  // of the last micro-batch
+};
+
+/// Draws samples from their positions alone.
+class Loader final : public kiln::Loader {
+ public:
+  Loader(const kiln::Objective& objective, std::int64_t global_batch, std::int64_t micro_batch,
+         int rank, int ranks);
+  void start(std::int64_t samples_seen) override { samples_seen_ = samples_seen; }
+  std::vector<Batch> next() override;
+  std::int64_t num_samples() const override { return 1000; }
+
+ private:
+  const kiln::Objective& objective_;
+  std::int64_t global_batch_, micro_batch_;
+  int rank_, ranks_;
+  std::int64_t samples_seen_ = 0;
+};
+
+struct TrainingSetup {
+  int ranks = 1;
+  std::int64_t steps = 6;
+  std::int64_t micro_batches = 4;
+  at::ScalarType precision = at::kFloat;
+  int num_phases = 1;
+  bool is_sharded = false;
+  bool is_reproducible = false;
+  std::string optimizer = "adamw";
+  double clip_norm = 0.5;
+  double ema_decay = 0.0;
+  double bucket_mb = 0.0625;
+  std::int64_t stop_after = 0;
+  std::filesystem::path run_dir;  // empty: nothing is saved
+  std::int64_t save_every = 0;
+  bool saves_async = true;
+  bool resumes = false;
+  std::int64_t broken_micro_batch = -1;
+  /// Asked on every rank once a step.
+  std::function<bool(int rank, std::int64_t step)> is_stop_requested;
+  std::function<void(Trainer&)> evaluate;
+};
+
+struct Outcome {
+  std::vector<double> losses;  // by step
+  std::vector<StepReport> reports;
+  std::string weights_hash;
+  ExitCode code = ExitCode::kInternal;
+  std::int64_t step = 0;
+};
+
+/// Trains as `setup.ranks` threads and returns what rank 0 saw, after checking that all ranks have
+/// the same weights. Rethrows the first rank's exception.
+Outcome train(const TrainingSetup& setup);
+
+}  // namespace kiln::toy
