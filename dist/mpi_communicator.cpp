@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "dist/flight_recorder.h"
 #include "dist/mpi_check.h"
 #include "dist/mpi_collectives.h"
 #include "dist/mpi_poller.h"
@@ -123,7 +124,7 @@ class MpiCommunicator final : public CommunicatorBase {
   explicit MpiCommunicator(MpiOptions options)
       : timeout_(options.timeout),
         comm_(duplicate(MPI_COMM_WORLD)),
-        poller_(comm_, options.timeout, std::move(options.describe_phase)),
+        poller_(comm_, options.timeout),
         collectives_(comm_, poller_, options.max_direct_ranks) {
     KILN_MPI(MPI_Comm_rank(comm_, &rank_));
     KILN_MPI(MPI_Comm_size(comm_, &size_));
@@ -154,6 +155,7 @@ class MpiCommunicator final : public CommunicatorBase {
  private:
   Work submit(Operation operation) override {
     poller_.note_called(operation);
+    record_called(FlightLane::kHost, operation);
     auto item = queue_->push(std::move(operation));
     return Work(std::make_shared<MpiWork>(queue_, std::move(item), timeout_ + kGrace));
   }
@@ -166,6 +168,7 @@ class MpiCommunicator final : public CommunicatorBase {
           poller_.begin(item->operation);
           collectives_.run(item->operation);
           poller_.end();
+          record_done(FlightLane::kHost, item->operation);
           queue_->pop();
         } else if (queue_->is_closed()) {
           return;

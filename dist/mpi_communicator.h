@@ -1,9 +1,7 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
-#include <string>
 
 #include "core/communicator.h"
 
@@ -14,9 +12,6 @@ struct MpiOptions {
   std::chrono::milliseconds timeout{600'000};
   /// Sums of more ranks than this use MPI's own collectives; see MpiCollectives.
   int max_direct_ranks = 16;
-  /// What this process is doing and since when, for the errors of other ranks. Called by the
-  /// communication thread; may be empty.
-  std::function<std::string()> describe_phase;
 };
 
 /// All ranks of MPI_COMM_WORLD, host tensors. Between construction and destruction one

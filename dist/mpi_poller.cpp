@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/phase.h"
+#include "dist/flight_recorder.h"
 #include "dist/mpi_check.h"
 
 namespace kiln {
@@ -48,17 +50,23 @@ void copy_text(const std::string& text, char (&to)[kSize]) {
   to[length] = '\0';
 }
 
-std::string explain(int rank, const std::optional<RankStatus>& status) {
-  if (!status) return fmt::format("rank {} does not answer (stopped, dead or cut off)", rank);
-  return fmt::format("rank {} has called {} collectives{}{}", rank, status->collectives_called,
-                     status->phase[0] != '\0' ? " and is in " : "", status->phase);
+// A rank that does not answer is judged by what it left in its flight record.
+std::string explain_silence(int rank) {
+  const std::string record = explain_from_record(rank);
+  return record.empty() ? fmt::format("rank {} does not answer (stopped, dead or cut off)", rank)
+                        : fmt::format("{}; it does not answer", record);
+}
+
+std::string explain(int rank, const RankStatus& status, std::int64_t most_called) {
+  const std::int64_t behind = most_called - status.collectives_called;
+  return fmt::format("rank {}{}{}{}", rank,
+                     status.phase[0] != '\0' ? " is in " : " has not called it", status.phase,
+                     behind > 0 ? fmt::format(", {} collectives behind", behind) : "");
 }
 
 }  // namespace
 
-MpiPoller::MpiPoller(MPI_Comm comm, milliseconds timeout,
-                     std::function<std::string()> describe_phase)
-    : timeout_(timeout), describe_phase_(std::move(describe_phase)), inquiry_(comm) {
+MpiPoller::MpiPoller(MPI_Comm comm, milliseconds timeout) : timeout_(timeout), inquiry_(comm) {
   KILN_MPI(MPI_Comm_rank(comm, &rank_));
 }
 
@@ -105,7 +113,7 @@ RankStatus MpiPoller::own_status() const {
     copy_text(operation_->describe(), status.operation);
     status.waiting_s = std::chrono::duration<double>(Clock::now() - started_).count();
   }
-  if (describe_phase_) copy_text(describe_phase_(), status.phase);
+  copy_text(describe_phase(), status.phase);
   return status;
 }
 
@@ -125,7 +133,10 @@ void MpiPoller::give_up(std::vector<MPI_Request>& requests, const std::vector<in
     const bool is_late = peers.empty()
                              ? !status || status->collectives_called < operation_->sequence
                              : std::ranges::find(late, rank) != late.end();
-    if (is_late) causes.push_back(explain(rank, status));
+    if (is_late) {
+      causes.push_back(status ? explain(rank, *status, collectives_called_)
+                              : explain_silence(rank));
+    }
     // Ranks that waited as long as this one reach the same verdict: the first of them tells it.
     if (status && !is_late && status->waiting_s > timeout_s) spokesman = std::min(spokesman, rank);
   }

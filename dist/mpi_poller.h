@@ -5,8 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <functional>
-#include <string>
 #include <vector>
 
 #include "dist/mpi_inquiry.h"
@@ -20,8 +18,7 @@ namespace kiln {
 /// noted.
 class MpiPoller {
  public:
-  MpiPoller(MPI_Comm comm, std::chrono::milliseconds timeout,
-            std::function<std::string()> describe_phase);
+  MpiPoller(MPI_Comm comm, std::chrono::milliseconds timeout);
 
   /// `operation` is under way from now on, with all its time-out before it.
   void begin(const Operation& operation);
@@ -45,7 +42,6 @@ class MpiPoller {
   [[noreturn]] void give_up(std::vector<MPI_Request>& requests, const std::vector<int>& peers);
 
   const std::chrono::milliseconds timeout_;
-  const std::function<std::string()> describe_phase_;
   Inquiry inquiry_;
   int rank_ = 0;
   const Operation* operation_ = nullptr;  // under way

@@ -53,8 +53,7 @@ Process::Process(ProcessOptions options) {
   } else {
     start_mpi(launched_size);
     has_mpi_ = true;
-    communicator_ = make_mpi_communicator(
-        {.timeout = options.timeout, .describe_phase = std::move(options.describe_phase)});
+    communicator_ = make_mpi_communicator({.timeout = options.timeout});
   }
   hosts_ = gather_texts(*communicator_, host_name());
   local_size_ = 0;

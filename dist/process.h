@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,8 +12,6 @@ namespace kiln {
 struct ProcessOptions {
   /// Of every operation of communicator().
   std::chrono::milliseconds timeout{600'000};
-  /// What this process is doing, for other ranks' errors: see MpiOptions.
-  std::function<std::string()> describe_phase;
 };
 
 /// This process as one of the ranks that a launcher started. There is one per program, made before

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace kiln {
+
+/// What this process is doing, for the other ranks when they wait for it in vain: "compute step
+/// 12", "wait for shard-00042.h5", "save step 100". Set by the loop at each change; costs nothing
+/// to speak of. Thread safe.
+void set_phase(const std::string& text);
+
+struct Phase {
+  std::string text;
+  double seconds = 0;  // since it began
+};
+Phase current_phase();
+/// "compute step 12 (for 61 s)"; empty before the first phase.
+std::string describe_phase();
+
+/// Where phases are also kept, from now on: memory that others can read when this process is dead
+/// or stuck. Owned by the caller, who never frees it.
+struct PhaseSlot {
+  std::int64_t since_unix_ms = 0;
+  char text[120] = {};
+};
+void keep_phase_in(PhaseSlot* slot);
+
+}  // namespace kiln
