@@ -55,11 +55,12 @@ struct CheckpointWriter::Snapshot {
     std::vector<at::Tensor> memory;  // kept from save to save: fresh pages would cost as much again
   };
   File weights, optimizer;
-  Manifest manifest;  // of this rank's pieces
+  CheckpointManifest manifest;  // of this rank's pieces
   std::uint64_t num_bytes = 0;
 
   void add(File& file, const Piece& piece, TensorKind kind, bool copy) {
-    Manifest::Tensor tensor{kind, safetensors_dtype(piece.data.scalar_type()), piece.shape, {}};
+    CheckpointManifest::Tensor tensor{
+        kind, safetensors_dtype(piece.data.scalar_type()), piece.shape, {}};
     const std::int64_t numel = tensor.numel();
     check_piece(piece, numel);
     if (piece.elements.size() == 0 && numel > 0) return;
@@ -69,7 +70,7 @@ struct CheckpointWriter::Snapshot {
     file.tensors.emplace_back(piece_key(piece.name, piece.elements, numel),
                               is_whole ? data.view(piece.shape) : data);
     num_bytes += data.nbytes();
-    Manifest one;
+    CheckpointManifest one;
     one.tensors.emplace(piece.name, std::move(tensor));
     manifest.merge(one);
   }
@@ -233,9 +234,10 @@ void CheckpointWriter::check_attempt() const {
 
 void CheckpointWriter::publish() {
   check_attempt();
-  Manifest& manifest = snapshot_->manifest;
+  CheckpointManifest& manifest = snapshot_->manifest;
   for (int rank = 1; rank < options_.ranks; ++rank)
-    manifest.merge(Manifest::parse(read_text_file(part_path(rank)), part_path(rank).string()));
+    manifest.merge(
+        CheckpointManifest::parse(read_text_file(part_path(rank)), part_path(rank).string()));
   manifest.check_coverage(partial_.string());
   for (int rank = 0; rank < options_.ranks; ++rank) files_.remove_all(part_path(rank));
   check_files(partial_, manifest);

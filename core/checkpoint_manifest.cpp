@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kSelfHashKey = "manifest_xxh3_128";
 
-Json to_json(const Manifest::Tensor& tensor) {
+Json to_json(const CheckpointManifest::Tensor& tensor) {
   Json pieces = Json::array();
   for (const auto& piece : tensor.pieces)
     pieces.push_back({piece.file, piece.elements.begin, piece.elements.end});
@@ -31,8 +31,8 @@ TensorKind parse_kind(const std::string& text) {
   throw checkpoint_error("unknown kind of tensor '{}'", text);
 }
 
-Manifest::Tensor parse_tensor(const Json& json) {
-  Manifest::Tensor tensor;
+CheckpointManifest::Tensor parse_tensor(const Json& json) {
+  CheckpointManifest::Tensor tensor;
   tensor.kind = parse_kind(json.at("kind").get<std::string>());
   json.at("dtype").get_to(tensor.dtype);
   json.at("shape").get_to(tensor.shape);
@@ -42,8 +42,8 @@ Manifest::Tensor parse_tensor(const Json& json) {
   return tensor;
 }
 
-Json to_json(const Manifest& manifest) {
-  Json json = {{"format", Manifest::kFormat},
+Json to_json(const CheckpointManifest& manifest) {
+  Json json = {{"format", CheckpointManifest::kFormat},
                {"step", manifest.step},
                {"samples_seen", manifest.samples_seen},
                {"attempt", manifest.attempt},
@@ -61,8 +61,8 @@ Json to_json(const Manifest& manifest) {
   return json;
 }
 
-Manifest from_json(const Json& json) {
-  Manifest manifest;
+CheckpointManifest from_json(const Json& json) {
+  CheckpointManifest manifest;
   json.at("step").get_to(manifest.step);
   json.at("samples_seen").get_to(manifest.samples_seen);
   json.at("attempt").get_to(manifest.attempt);
@@ -81,7 +81,8 @@ Manifest from_json(const Json& json) {
 }
 
 /// First thing wrong with a tensor's pieces, or "".
-std::string coverage_fault(const Manifest& manifest, const Manifest::Tensor& tensor) {
+std::string coverage_fault(const CheckpointManifest& manifest,
+                           const CheckpointManifest::Tensor& tensor) {
   std::int64_t next = 0;
   for (const auto& piece : tensor.pieces) {
     if (manifest.files.count(piece.file) == 0)
@@ -120,11 +121,11 @@ std::string to_string(TensorKind kind) {
   return "";
 }
 
-std::int64_t Manifest::Tensor::numel() const {
+std::int64_t CheckpointManifest::Tensor::numel() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-void Manifest::merge(const Manifest& part) {
+void CheckpointManifest::merge(const CheckpointManifest& part) {
   files.insert(part.files.begin(), part.files.end());
   for (const auto& [name, tensor] : part.tensors) {
     auto [found, is_new] = tensors.try_emplace(name, tensor);
@@ -138,9 +139,9 @@ void Manifest::merge(const Manifest& part) {
   }
 }
 
-std::string Manifest::to_text() const { return seal(to_json(*this)); }
+std::string CheckpointManifest::to_text() const { return seal(to_json(*this)); }
 
-Manifest Manifest::parse(std::string_view text, const std::string& origin) {
+CheckpointManifest CheckpointManifest::parse(std::string_view text, const std::string& origin) {
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_object()) json.erase(kSelfHashKey);
   if (!json.is_object() || seal(json) != text)
@@ -156,7 +157,7 @@ Manifest Manifest::parse(std::string_view text, const std::string& origin) {
   }
 }
 
-void Manifest::check_coverage(const std::string& origin) const {
+void CheckpointManifest::check_coverage(const std::string& origin) const {
   for (const auto& [name, tensor] : tensors) {
     const std::string fault = coverage_fault(*this, tensor);
     if (!fault.empty()) throw checkpoint_error("{}: tensor '{}' {}", origin, name, fault);

@@ -17,7 +17,7 @@ enum class TensorKind { kWeight, kEma, kBuffer, kOptimizer };
 std::string to_string(TensorKind kind);
 
 /// manifest.json: what a checkpoint holds and the proof that its files are whole.
-struct Manifest {
+struct CheckpointManifest {
   static constexpr std::int64_t kFormat = 1;
 
   struct PieceOfFile {
@@ -46,13 +46,13 @@ struct Manifest {
 
   /// Adds the files and pieces of another rank. Throws Error(kCheckpoint) if the two disagree about
   /// a tensor.
-  void merge(const Manifest& part);
+  void merge(const CheckpointManifest& part);
 
   /// The exact bytes of the file. Its last member is a hash of all before it.
   std::string to_text() const;
   /// Throws Error(kCheckpoint) naming `origin` and fault when any byte differs from what to_text()
   /// gave, or the format is newer.
-  static Manifest parse(std::string_view text, const std::string& origin);
+  static CheckpointManifest parse(std::string_view text, const std::string& origin);
   /// Throws Error(kCheckpoint) unless the pieces of every tensor cover it exactly once and lie in
   /// listed files.
   void check_coverage(const std::string& origin) const;

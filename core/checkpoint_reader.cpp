@@ -19,7 +19,7 @@ struct CheckpointReader::Files {
   std::map<std::string, SafetensorsFile> open;
 };
 
-void check_files(const fs::path& folder, const Manifest& manifest) {
+void check_files(const fs::path& folder, const CheckpointManifest& manifest) {
   for (const auto& [name, expected] : manifest.files) {
     const std::uint64_t num_bytes = InputFile(folder / name).size();
     if (num_bytes != expected.num_bytes)
@@ -35,7 +35,7 @@ CheckpointReader::CheckpointReader(const fs::path& folder)
   if (!fs::exists(path, ignored))
     throw checkpoint_error("{} has no {}: it is not a finished checkpoint", folder.string(),
                            kManifestName);
-  manifest_ = Manifest::parse(read_text_file(path), path.string());
+  manifest_ = CheckpointManifest::parse(read_text_file(path), path.string());
   manifest_.check_coverage(path.string());
   check_files(folder, manifest_);
 }
@@ -44,7 +44,7 @@ CheckpointReader::~CheckpointReader() = default;
 CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
 CheckpointReader& CheckpointReader::operator=(CheckpointReader&&) noexcept = default;
 
-const Manifest::Tensor& CheckpointReader::tensor(const std::string& name) const {
+const CheckpointManifest::Tensor& CheckpointReader::tensor(const std::string& name) const {
   const auto found = manifest_.tensors.find(name);
   if (found == manifest_.tensors.end())
     throw checkpoint_error("{} has no tensor '{}'", folder_.string(), name);
@@ -58,8 +58,10 @@ const SafetensorsFile& CheckpointReader::file(const std::string& name) const {
   return files_->open.emplace(name, SafetensorsFile(folder_ / name)).first->second;
 }
 
-at::Tensor CheckpointReader::read_piece(const std::string& name, const Manifest::Tensor& tensor,
-                                        const Manifest::PieceOfFile& piece, Range elements) const {
+at::Tensor CheckpointReader::read_piece(const std::string& name,
+                                        const CheckpointManifest::Tensor& tensor,
+                                        const CheckpointManifest::PieceOfFile& piece,
+                                        Range elements) const {
   const SafetensorsFile& source = file(piece.file);
   const std::string key = piece_key(name, piece.elements, tensor.numel());
   const auto entry = source.entries().find(key);
@@ -72,7 +74,7 @@ at::Tensor CheckpointReader::read_piece(const std::string& name, const Manifest:
 }
 
 at::Tensor CheckpointReader::read(const std::string& name, Range elements) const {
-  const Manifest::Tensor& found = tensor(name);
+  const CheckpointManifest::Tensor& found = tensor(name);
   if (elements.begin < 0 || elements.begin > elements.end || elements.end > found.numel())
     throw checkpoint_error("{}: '{}' has {} elements, {} to {} were asked for", folder_.string(),
                            name, found.numel(), elements.begin, elements.end);
@@ -90,7 +92,7 @@ at::Tensor CheckpointReader::read(const std::string& name, Range elements) const
 }
 
 at::Tensor CheckpointReader::read(const std::string& name) const {
-  const Manifest::Tensor& found = tensor(name);
+  const CheckpointManifest::Tensor& found = tensor(name);
   return read(name, {0, found.numel()}).view(found.shape);
 }
 

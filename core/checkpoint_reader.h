@@ -29,7 +29,7 @@ class CheckpointReader {
   CheckpointReader& operator=(CheckpointReader&&) noexcept;
 
   const std::filesystem::path& folder() const { return folder_; }
-  const Manifest& manifest() const { return manifest_; }
+  const CheckpointManifest& manifest() const { return manifest_; }
   std::int64_t step() const { return manifest_.step; }
   std::int64_t samples_seen() const { return manifest_.samples_seen; }
   bool contains(const std::string& name) const { return manifest_.tensors.count(name) > 0; }
@@ -48,13 +48,13 @@ class CheckpointReader {
 
  private:
   struct Files;
-  const Manifest::Tensor& tensor(const std::string& name) const;
+  const CheckpointManifest::Tensor& tensor(const std::string& name) const;
   const SafetensorsFile& file(const std::string& name) const;
-  at::Tensor read_piece(const std::string& name, const Manifest::Tensor& tensor,
-                        const Manifest::PieceOfFile& piece, Range elements) const;
+  at::Tensor read_piece(const std::string& name, const CheckpointManifest::Tensor& tensor,
+                        const CheckpointManifest::PieceOfFile& piece, Range elements) const;
 
   std::filesystem::path folder_;
-  Manifest manifest_;
+  CheckpointManifest manifest_;
   std::unique_ptr<Files> files_;  // opened when first read
 };
 
@@ -84,7 +84,7 @@ CheckpointReader open_checkpoint(const std::filesystem::path& path);
 inline constexpr const char* kManifestName = "manifest.json";
 
 /// Throws Error(kCheckpoint) unless every file of the manifest is in the folder with its length.
-void check_files(const std::filesystem::path& folder, const Manifest& manifest);
+void check_files(const std::filesystem::path& folder, const CheckpointManifest& manifest);
 /// Whether CheckpointReader would open it.
 bool is_readable(const std::filesystem::path& folder);
 

@@ -22,7 +22,7 @@ void for_each_chunk(std::int64_t numel, Visit visit) {
 }
 
 CheckpointSummary summarize(const CheckpointReader& reader) {
-  const Manifest& manifest = reader.manifest();
+  const CheckpointManifest& manifest = reader.manifest();
   CheckpointSummary summary{reader.folder(),
                             manifest.step,
                             manifest.samples_seen,
@@ -57,7 +57,7 @@ std::vector<CheckpointSummary> look_at(const fs::path& path, bool verifies) {
 }
 
 TensorSummary summarize(const CheckpointReader& reader, const std::string& name,
-                        const Manifest::Tensor& stored) {
+                        const CheckpointManifest::Tensor& stored) {
   TensorSummary summary;
   summary.name = name;
   summary.stored = stored;
@@ -129,7 +129,7 @@ Difference compare_tensor(const CheckpointReader& first, const CheckpointReader&
 }
 
 /// Everything of a manifest that says which state this is, as key -> text.
-std::map<std::string, std::string> keys_of(const Manifest& manifest) {
+std::map<std::string, std::string> keys_of(const CheckpointManifest& manifest) {
   std::map<std::string, std::string> keys = {
       {"step", fmt::to_string(manifest.step)},
       {"samples_seen", fmt::to_string(manifest.samples_seen)},
@@ -141,7 +141,8 @@ std::map<std::string, std::string> keys_of(const Manifest& manifest) {
   return keys;
 }
 
-std::vector<Difference> compare_keys(const Manifest& first, const Manifest& second) {
+std::vector<Difference> compare_keys(const CheckpointManifest& first,
+                                     const CheckpointManifest& second) {
   const auto a = keys_of(first), b = keys_of(second);
   std::map<std::string, std::string> all = a;
   all.insert(b.begin(), b.end());

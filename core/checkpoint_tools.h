@@ -31,13 +31,13 @@ std::vector<CheckpointSummary> verify_checkpoints(const std::filesystem::path& p
 
 struct TensorSummary {
   std::string name;
-  Manifest::Tensor stored;
+  CheckpointManifest::Tensor stored;
   std::int64_t num_not_finite = 0;
   double min = 0.0, max = 0.0, mean = 0.0, rms = 0.0;  // of the finite elements
 };
 struct CheckpointInspection {
   CheckpointSummary summary;
-  Manifest manifest;
+  CheckpointManifest manifest;
   std::string weights_hash;
   std::vector<TensorSummary> tensors;
 };

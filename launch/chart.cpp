@@ -21,8 +21,8 @@ struct Scale {
   double low, high, begin, end;
   bool is_log = false;
   double operator()(double value) const {
-    const double at = is_log ? std::log(value / low) / std::log(high / low)
-                             : (value - low) / (high - low);
+    const double at =
+        is_log ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
     return begin + at * (end - begin);
   }
 };
@@ -82,7 +82,8 @@ Scale value_scale(const ChartOptions& options, const Curve& curve) {
 std::vector<double> value_ticks(const Scale& y) {
   if (!y.is_log) return round_ticks(y.low, y.high, 5);
   std::vector<double> ticks;
-  for (double decade = std::pow(10, std::floor(std::log10(y.low))); decade <= y.high; decade *= 10) {
+  for (double decade = std::pow(10, std::floor(std::log10(y.low))); decade <= y.high;
+       decade *= 10) {
     for (const double step : {1, 2, 5}) {
       if (decade * step >= y.low && decade * step <= y.high) ticks.push_back(decade * step);
     }
@@ -94,7 +95,8 @@ std::string axes(const ChartOptions& options, const Scale& x, const Scale& y) {
   std::string svg;
   for (const double tick : value_ticks(y)) {
     svg += fmt::format(
-        "<line class=grid x1={} x2={} y1={:.1f} y2={:.1f} /><text x={} y={:.1f} text-anchor=end>{}</text>",
+        "<line class=grid x1={} x2={} y1={:.1f} y2={:.1f} /><text x={} y={:.1f} "
+        "text-anchor=end>{}</text>",
         kLeft, kWidth - kRight, y(tick), y(tick), kLeft - 8, y(tick) + 4,
         fmt::format(fmt::runtime(options.value_format), tick));
   }
@@ -131,8 +133,7 @@ std::string line_chart(const ChartOptions& options, const Curve& curve) {
   const double first = raw.samples.front(), last = raw.samples.back();
   const Scale x{first, last > first ? last : first + 1, kLeft, kWidth - kRight};
   const Scale y = value_scale(options, raw);
-  const std::string newest =
-      fmt::format(fmt::runtime(options.value_format), finite.values.back());
+  const std::string newest = fmt::format(fmt::runtime(options.value_format), finite.values.back());
   std::string svg = fmt::format(
       "<figure class=chart><figcaption>{}<b>{}</b></figcaption><svg viewBox=\"0 0 {} {}\" role=img "
       "aria-label=\"{}\">",

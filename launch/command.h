@@ -34,6 +34,8 @@ struct Command {
 const std::vector<Command>& command_table();
 
 // One file each: command_NAME.cpp.
+std::function<CommandResult()> declare_checkpoint(CLI::App& app);
+std::function<CommandResult()> declare_data(CLI::App& app);
 std::function<CommandResult()> declare_launch(CLI::App& app);
 std::function<CommandResult()> declare_report(CLI::App& app);
 

@@ -17,12 +17,13 @@ std::function<CommandResult()> declare_launch(CLI::App& app) {
       ->excludes(hosts);
   app.add_option("command", options->command, "After --: the kiln command every rank runs.")
       ->required();
-  set_examples(app,
-               "  kiln launch -np 8 -- train configs/mae_base_imagenet.toml\n"
-               "  kiln launch -np 16 --hosts a:8,b:8 -- train RECIPE train.epochs=100\n\n"
-               "SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 save a checkpoint on all ranks and end with 75: the\n"
-               "same command goes on from there. A second one ends the ranks at once. A rank that is\n"
-               "lost ends the job with 5.");
+  set_examples(
+      app,
+      "  kiln launch -np 8 -- train configs/mae_base_imagenet.toml\n"
+      "  kiln launch -np 16 --hosts a:8,b:8 -- train RECIPE train.epochs=100\n\n"
+      "SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 save a checkpoint on all ranks and end with 75: the\n"
+      "same command goes on from there. A second one ends the ranks at once. A rank that is\n"
+      "lost ends the job with 5.");
   return [options] { return CommandResult{supervise(*options)}; };
 }
 

@@ -2,8 +2,8 @@
 #include <iostream>
 #include <memory>
 
-#include "launch/command.h"
 #include "core/launcher_rank.h"
+#include "launch/command.h"
 #include "launch/report.h"
 
 namespace kiln {
@@ -11,7 +11,8 @@ namespace kiln {
 std::function<CommandResult()> declare_report(CLI::App& app) {
   auto run = std::make_shared<std::string>();
   app.add_option("run", *run, "Run folder; the run may still be going on.")->required();
-  set_examples(app, "  kiln report runs/mae_tiny_fashion      writes runs/mae_tiny_fashion/report.html");
+  set_examples(app,
+               "  kiln report runs/mae_tiny_fashion      writes runs/mae_tiny_fashion/report.html");
   return [run] {
     if (launcher_rank().rank == 0) std::cout << write_report(*run).string() << "\n";
     return CommandResult{};

@@ -6,10 +6,13 @@ namespace kiln {
 
 const std::vector<Command>& command_table() {
   static const std::vector<Command> table = {
+      {"checkpoint", "Lists, verifies, inspects, compares and hashes checkpoints.", true,
+       declare_checkpoint},
+      {"data", "Makes, describes and checks datasets.", true, declare_data},
       {"launch", "Starts ranks on this machine or several, and passes signals on to them.", false,
        declare_launch},
-      {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.", false,
-       declare_report},
+      {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.",
+       false, declare_report},
   };
   return table;
 }

@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <thread>
 
-#include "core/log.h"
 #include "core/launcher_rank.h"
+#include "core/log.h"
 
 namespace kiln {
 

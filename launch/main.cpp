@@ -1,11 +1,11 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "core/launcher_rank.h"
 #include "core/log.h"
 #include "core/nearest_name.h"
 #include "launch/command.h"
 #include "launch/failure.h"
-#include "core/launcher_rank.h"
 
 namespace {
 
@@ -18,7 +18,8 @@ constexpr const char* kFooter =
     "\nA first run:      bash launch/demo.sh\n"
     "One machine:      kiln launch -np 8 -- train configs/mae_tiny_fashion.toml\n"
     "Any cluster:      mpirun -np 64 kiln train RECIPE      srun --mpi=pmix kiln train RECIPE\n"
-    "\nExit status: 0 done; 1 internal error; 2 usage or recipe; 3 data; 4 checkpoint; 5 communication\n"
+    "\nExit status: 0 done; 1 internal error; 2 usage or recipe; 3 data; 4 checkpoint; 5 "
+    "communication\n"
     "or a lost rank; 6 diverged; 75 stopped by a signal after saving (run the same command again).";
 
 void check_command_name(const std::vector<std::string>& words) {
@@ -32,7 +33,6 @@ void check_command_name(const std::vector<std::string>& words) {
 
 CommandResult run(std::vector<std::string> words) {
   CLI::App app(kDescription, "kiln");
-  app.footer(kFooter);
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Prints this.");
   bool json = false;
@@ -43,7 +43,11 @@ CommandResult run(std::vector<std::string> words) {
       sub->add_flag("--json", json, "Prints the result as one JSON object on the last line.");
     }
     sub->final_callback([&chosen, run = command.declare(*sub)] { chosen = run; });
+    for (CLI::App* nested : sub->get_subcommands([](CLI::App*) { return true; })) {
+      nested->fallthrough();  // so that --json may stand after it
+    }
   }
+  app.footer(kFooter);  // not before: subcommands would inherit it
   if (words.empty()) {
     if (launcher_rank().rank == 0) std::cout << app.help();
     return {ExitCode::kUsage};

@@ -40,11 +40,15 @@ std::string tiles(const RunHistory& history) {
       html += tile(show(found->second.values), caption);
     }
   };
-  add("loss", [](const auto& v) { return fmt::format("{:.4f}", v.back()); }, "final loss");
-  add("samples_per_s", [](const auto& v) { return format_count(std::llround(spread_of(v).median)); },
+  add(
+      "loss", [](const auto& v) { return fmt::format("{:.4f}", v.back()); }, "final loss");
+  add(
+      "samples_per_s",
+      [](const auto& v) { return format_count(std::llround(spread_of(v).median)); },
       "samples per second, median");
   html += tile(format_duration(history.total_s), "spent in steps");
-  add("memory_bytes", [](const auto& v) { return format_bytes(std::ranges::max(v)); },
+  add(
+      "memory_bytes", [](const auto& v) { return format_bytes(std::ranges::max(v)); },
       "peak memory of rank 0");
   return html + "</div>";
 }
@@ -70,7 +74,8 @@ std::string charts(const RunHistory& history) {
   }
   for (const auto& [name, curve] : history.curves) {
     const bool is_known =
-        std::ranges::any_of(known, [&name = name](const Known& entry) { return name == entry.name; }) ||
+        std::ranges::any_of(known,
+                            [&name = name](const Known& entry) { return name == entry.name; }) ||
         std::ranges::find(shown_elsewhere, name) != shown_elsewhere.end();
     if (!is_known) html += line_chart({name}, curve);
   }
@@ -102,7 +107,8 @@ std::string pictures(const std::filesystem::path& run) {
   constexpr std::size_t kShown = 6;
   if (files.size() > kShown) {
     Paths chosen;
-    for (std::size_t i = 0; i < kShown; ++i) chosen.push_back(files[i * (files.size() - 1) / (kShown - 1)]);
+    for (std::size_t i = 0; i < kShown; ++i)
+      chosen.push_back(files[i * (files.size() - 1) / (kShown - 1)]);
     files = chosen;
   }
   for (const auto& file : sorted_files(run, ".png")) files.push_back(file);
@@ -118,7 +124,8 @@ std::string pictures(const std::filesystem::path& run) {
 
 std::string evaluations(const RunHistory& history) {
   if (history.evaluations.empty()) return "";
-  std::string html = "<div class=card><table><tr><th>evaluation<th>of<th>figure<th class=number>value</tr>";
+  std::string html =
+      "<div class=card><table><tr><th>evaluation<th>of<th>figure<th class=number>value</tr>";
   for (const auto& evaluation : history.evaluations) {
     const auto text = [&](const char* name) {
       const auto found = evaluation.texts.find(name);
@@ -151,8 +158,9 @@ std::string checkpoints(const std::filesystem::path& run) {
   std::ranges::sort(folders);
   std::string html = "<div class=card><table><tr><th>checkpoint<th class=number>size</tr>";
   for (const auto& folder : folders) {
-    html += fmt::format("<tr><td>{}<td class=number>{}</tr>", escape_html(folder.filename().string()),
-                        format_bytes(static_cast<double>(folder_bytes(folder))));
+    html +=
+        fmt::format("<tr><td>{}<td class=number>{}</tr>", escape_html(folder.filename().string()),
+                    format_bytes(static_cast<double>(folder_bytes(folder))));
   }
   return html + "</table></div>";
 }
@@ -178,8 +186,8 @@ std::filesystem::path write_report(const std::filesystem::path& run_folder) {
       name, kReportStyle, fmt::localtime(std::time(nullptr)), escape_html(run.string()),
       tiles(history), section("Curves", charts(history)), section("Pictures", pictures(run)),
       section("Evaluations", evaluations(history)),
-      section("Where the time went", time_spent(history)),
-      section("Checkpoints", checkpoints(run)), section("Recipe", recipe(run)));
+      section("Where the time went", time_spent(history)), section("Checkpoints", checkpoints(run)),
+      section("Recipe", recipe(run)));
   const std::filesystem::path path = run / "report.html";
   write_file_atomically(posix_file_system(), path, page);
   return path;

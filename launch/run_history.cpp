@@ -66,9 +66,8 @@ RunHistory read_run_history(const std::filesystem::path& run_folder) {
   }
   RunHistory history;
   for_each_line(path, [&](const json& line) { add_line(line, history); });
-  for_each_line(run_folder / "evaluations.jsonl", [&](const json& line) {
-    history.evaluations.push_back(evaluation_of(line));
-  });
+  for_each_line(run_folder / "evaluations.jsonl",
+                [&](const json& line) { history.evaluations.push_back(evaluation_of(line)); });
   return history;
 }
 

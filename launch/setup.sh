@@ -5,6 +5,7 @@
 #
 # KILN_TORCH=/path/to/torch   uses that LibTorch (the folder with include/ and lib/) and downloads none
 # KILN_CUDA=OFF               builds for CPUs even where nvcc is found
+# KILN_CXX=g++                uses that compiler (default: clang++ where it is installed, else g++)
 # KILN_JOBS=N                 compiles N files at a time
 #
 # Steps that are done already are skipped, so running it again costs a second.
@@ -140,9 +141,12 @@ compile_jobs() {
   echo "${KILN_JOBS:-$((jobs < cores ? jobs : cores))}"
 }
 
+# clang compiles a file that sees LibTorch three times as fast as g++.
+compiler() { echo "${KILN_CXX:-$(command -v clang++ || command -v g++)}"; }
+
 build() {
-  say "configuring build/"
-  cmake --preset release -DKILN_TORCH="$KILN_TORCH" -DKILN_CUDA="${KILN_CUDA:-ON}" \
+  say "configuring build/ for $(compiler)"
+  cmake --preset release -DCMAKE_CXX_COMPILER="$(compiler)" -DKILN_TORCH="$KILN_TORCH" -DKILN_CUDA="${KILN_CUDA:-ON}" \
     >"$DEPS/configure.log" 2>&1 || die "cmake failed:" \
     "$(grep -A4 'CMake Error' "$DEPS/configure.log" | head -n 8)" "Log: $DEPS/configure.log"
   grep '^-- Kiln:' "$DEPS/configure.log" | sed 's/^-- Kiln:/setup: configured:/'

@@ -116,13 +116,15 @@ std::vector<std::string> mpirun_words(const SupervisorOptions& options, const st
   std::vector<std::string> words = {"mpirun", "-q", "-np", std::to_string(options.num_ranks)};
   const bool is_local = options.hosts.empty() && options.hostfile.empty();
   if (is_local && options.num_ranks > num_cores) words.push_back("--oversubscribe");
-  // Open MPI binds one or two ranks to a core each; Kiln gives a rank its share of the node's cores.
+  // Open MPI binds one or two ranks to a core each; Kiln gives a rank its share of the node's
+  // cores.
   words.insert(words.end(), {"--bind-to", "none"});
   if (!options.hosts.empty()) words.insert(words.end(), {"--host", options.hosts});
   if (!options.hostfile.empty()) words.insert(words.end(), {"--hostfile", options.hostfile});
   for (char** variable = environ; *variable; ++variable) {
     const std::string text = *variable;
-    if (text.starts_with("KILN_")) words.insert(words.end(), {"-x", text.substr(0, text.find('='))});
+    if (text.starts_with("KILN_"))
+      words.insert(words.end(), {"-x", text.substr(0, text.find('='))});
   }
   words.push_back(program);
   words.insert(words.end(), options.command.begin(), options.command.end());

@@ -92,10 +92,10 @@ TEST_F(CheckpointReaderTest, RefusesToStartOverWhenNoneIsValid) {
 }
 
 TEST_F(CheckpointReaderTest, RefusesANewerFormat) {
-  Manifest manifest = CheckpointReader(newer()).manifest();
+  CheckpointManifest manifest = CheckpointReader(newer()).manifest();
   const std::string text = manifest.to_text();
-  EXPECT_NO_THROW(Manifest::parse(text, "m"));
-  EXPECT_THAT([&] { Manifest::parse(text + " ", "m"); },
+  EXPECT_NO_THROW(CheckpointManifest::parse(text, "m"));
+  EXPECT_THAT([&] { CheckpointManifest::parse(text + " ", "m"); },
               ThrowsMessage<Error>(HasSubstr("does not match its own hash")));
 }
 

@@ -25,8 +25,9 @@ std::filesystem::path small_run() {
       << R"({"step":2,"eval/knn_accuracy":0.75})"
       << "\n"
       << R"({"step":3,"samp)";
-  std::ofstream(run / "evaluations.jsonl") << R"({"evaluation":"knn","of":"untrained","accuracy":0.5})"
-                                           << "\n";
+  std::ofstream(run / "evaluations.jsonl")
+      << R"({"evaluation":"knn","of":"untrained","accuracy":0.5})"
+      << "\n";
   std::ofstream(run / "recipe.toml") << "name = \"a <b>\"\n";
   std::filesystem::create_directory(run / "pictures");
   std::ofstream(run / "pictures" / "one.png") << "PNG!";

@@ -21,7 +21,8 @@ TEST_P(Parity, HoldsInBothPrecisions) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
-                         testing::Values("parity/vitmae", "parity/vitmae_normpix", "parity/sincos",
-                                         "golden/tiny_mae.safetensors"));
+                         testing::Values("parity/vitmae", "parity/vitmae_normpix",
+                                         "parity/train_vitmae_normpix", "parity/optim",
+                                         "parity/sincos", "golden/tiny_mae.safetensors"));
 
 }  // namespace

@@ -5,6 +5,7 @@ kiln_test(models/diffusion_variance_bound_test.cpp DEPS models TORCH)
 kiln_test(models/interchange_test.cpp DEPS models TORCH)
 kiln_test(models/mae_test.cpp DEPS models TORCH)
 kiln_test(models/parity_test.cpp)
+kiln_test(models/probe_test.cpp DEPS models TORCH)
 add_dependencies(models_parity_test parity)
 # KILN_PYTHON names an interpreter that has torch and transformers.
 add_test(NAME interchange_transformers COMMAND sh -c

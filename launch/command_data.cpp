@@ -1,0 +1,147 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "core/launcher_rank.h"
+#include "core/log.h"
+#include "core/nearest_name.h"
+#include "core/progress_bar.h"
+#include "data/dataset.h"
+#include "data/import.h"
+#include "launch/command.h"
+#include "launch/world.h"
+
+namespace kiln {
+
+namespace {
+
+struct ImportWords {
+  std::string format;
+  std::string split = "train";
+  std::int64_t shard_mb = 256;
+  ImportOptions options;
+};
+
+ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
+  if (words.format == "idx") return import_idx(options, words.split);
+  if (words.format == "images") return import_images(options);
+  throw usage_error("{}", unknown_name("format", words.format, {"idx", "images"}));
+}
+
+/// Ranks share the shards; the first describes what all have made.
+CommandResult run_import(const ImportWords& words, World& world) {
+  ImportOptions options = words.options;
+  options.rank = world.rank();
+  options.num_ranks = world.size();
+  options.shard_bytes = words.shard_mb << 20;
+  if (options.num_threads == 0) options.num_threads = world.cores();
+  std::unique_ptr<ProgressBar> bar;
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    if (!bar) bar = std::make_unique<ProgressBar>("import", "samples", total);
+    bar->update(done);
+  };
+  import_as(words, options);
+  bar.reset();
+  world.communicator().barrier();
+  if (world.rank() != 0) return {};
+  const auto [manifest, skipped] = finish_import(options);
+  for (const BrokenInput& input : skipped) {
+    log_warning("left out {}: {}", input.file, input.reason);
+  }
+  log_info("{}: {} samples in {} shards", options.out.string(), format_count(manifest.num_samples),
+           manifest.shards.size());
+  return {ExitCode::kDone,
+          {{"path", options.out.string()},
+           {"samples", manifest.num_samples},
+           {"shards", manifest.shards.size()},
+           {"skipped", skipped.size()},
+           {"fingerprint", manifest.fingerprint()}}};
+}
+
+void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
+  app.add_option("format", words->format,
+                 "idx (MNIST family, gzipped or not) or images (folder tree: class = folder).")
+      ->required();
+  app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
+  app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
+  app.add_option("--split", words->split, "idx folders: train or test.");
+  app.add_option("--threads", words->options.num_threads, "Threads; 0: one per core.");
+  app.add_option("--shard-mb", words->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
+  app.add_flag("--skip-broken", words->options.skip_broken,
+               "images: leaves out files that cannot be decoded, and lists them.");
+  app.add_option("--min-side", words->options.min_side,
+                 "images: those with a shorter side count as broken.");
+  app.add_option("--max-side", words->options.max_side,
+                 "images: scales down so that the longer side has at most so many pixels.");
+  app.add_option("--field", words->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
+  set_examples(
+      app,
+      "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
+      "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work");
+}
+
+nlohmann::json describe_fields(const Manifest& manifest) {
+  nlohmann::json fields = nlohmann::json::object();
+  for (const auto& [name, field] : manifest.fields) {
+    fields[name] = {{"dtype", std::string(kiln::name(field.dtype))},
+                    {"shape", field.shape},
+                    {"ragged", field.is_ragged},
+                    {"encoding", field.encoding}};
+  }
+  return fields;
+}
+
+CommandResult run_info(const std::string& path) {
+  const Dataset dataset(path);
+  const Manifest& manifest = dataset.manifest();
+  std::int64_t bytes = 0;
+  for (const ShardInfo& shard : manifest.shards) bytes += shard.file_bytes;
+  nlohmann::ordered_json json = {{"path", path},
+                                 {"kind", manifest.kind},
+                                 {"samples", manifest.num_samples},
+                                 {"shards", manifest.shards.size()},
+                                 {"bytes", bytes},
+                                 {"fields", describe_fields(manifest)},
+                                 {"classes", manifest.class_names.size()},
+                                 {"mean", manifest.mean},
+                                 {"std", manifest.std},
+                                 {"attributes", manifest.attributes},
+                                 {"provenance", manifest.provenance},
+                                 {"fingerprint", manifest.fingerprint()}};
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {} samples of kind '{}', {} in {} shards\n", path,
+               format_count(manifest.num_samples), manifest.kind,
+               format_bytes(static_cast<double>(bytes)), manifest.shards.size());
+    for (const auto& [name, field] : manifest.fields) {
+      fmt::print("  {:10} {} [{}]{}{}\n", name, kiln::name(field.dtype),
+                 fmt::join(field.shape, ", "), field.is_ragged ? " ragged" : "",
+                 field.encoding == "raw" ? "" : " " + field.encoding);
+    }
+    if (!manifest.class_names.empty()) fmt::print("  {} classes\n", manifest.class_names.size());
+    fmt::print("  fingerprint {}\n", manifest.fingerprint());
+  }
+  return {ExitCode::kDone, json};
+}
+
+}  // namespace
+
+std::function<CommandResult()> declare_data(CLI::App& app) {
+  app.require_subcommand(1);
+  auto words = std::make_shared<ImportWords>();
+  words->options.num_threads = 0;
+  auto path = std::make_shared<std::string>();
+  CLI::App* import =
+      app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
+  declare_import(*import, words);
+  CLI::App* info = app.add_subcommand("info", "Describes a dataset.");
+  info->add_option("path", *path, "Dataset folder.")->required();
+  return [=] {
+    if (info->parsed()) return run_info(*path);
+    return run_in_world(600, [&](World& world) { return run_import(*words, world); });
+  };
+}
+
+}  // namespace kiln
