@@ -38,9 +38,9 @@ TokenStream::TokenStream(std::shared_ptr<const Dataset> dataset) : dataset_(std:
   }
   const Vocabulary& vocabulary = tokenizer_->vocabulary();
   for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
-    kinds_.push_back(vocabulary.is_special(id)        ? TokenKind::kSpecial
-                     : vocabulary.is_continuation(id) ? TokenKind::kContinuation
-                                                      : TokenKind::kWordStart);
+    kinds_.push_back(vocabulary.is_special(id) && id != vocabulary.unk() ? TokenKind::kSpecial
+                     : vocabulary.is_continuation(id)                    ? TokenKind::kContinuation
+                                                                         : TokenKind::kWordStart);
   }
 }
 

@@ -14,7 +14,7 @@ namespace kiln {
 
 /// What masking and whole-word choices need to know of a token.
 enum class TokenKind : std::uint8_t {
-  kSpecial = 0,  // [CLS], [SEP], [PAD], [UNK], [MASK]: never masked
+  kSpecial = 0,  // [CLS], [SEP], [PAD], [MASK]: never masked
   kWordStart = 1,
   kContinuation = 2,  // "##..."
 };

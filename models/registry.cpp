@@ -4,6 +4,8 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "models/bert_objective.h"
+#include "models/bert_options.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
 
@@ -33,10 +35,31 @@ std::unique_ptr<Objective> make_mae(RecipeReader& reader, const Recipe& recipe,
   return objective;
 }
 
+std::unique_ptr<Objective> make_bert(RecipeReader& reader, const Recipe& recipe,
+                                     const DatasetInfo& data) {
+  BertOptions options;
+  reader.read("model", options);
+  if (!options.resolve()) {
+    reader.problem(
+        unknown_name("model.preset", options.preset, {"tiny", "mini", "small", "base", "large"}));
+    return nullptr;
+  }
+  reader.update("model", options);
+  const std::vector<std::string> problems = options.problems(data);
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  auto objective = std::make_unique<BertObjective>(
+      options.shape(data), options.masking_options(data), at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
+}
+
 }  // namespace
 
 const std::vector<ModelEntry>& model_table() {
   static const std::vector<ModelEntry> table = {
+      {"bert", "text", "BERT: predicts masked tokens, and whether sentence pairs belong together.",
+       make_bert},
       {"mae", "image", "Masked autoencoder: a ViT that predicts the pixels of hidden patches.",
        make_mae},
   };

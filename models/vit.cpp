@@ -30,21 +30,6 @@ std::vector<std::string> VitShape::problems() const {
   return found;
 }
 
-std::vector<std::shared_ptr<TransformerBlock>> make_blocks(
-    torch::nn::Module& owner, const std::string& name, const BlockOptions& block,
-    std::int64_t depth, double last_drop_path, const at::TensorOptions& options) {
-  std::vector<std::shared_ptr<TransformerBlock>> blocks;
-  auto list = owner.register_module(name, torch::nn::ModuleList());
-  for (std::int64_t i = 0; i < depth; ++i) {
-    BlockOptions own = block;
-    own.drop_path =
-        depth < 2 ? 0.0 : last_drop_path * static_cast<double>(i) / static_cast<double>(depth - 1);
-    blocks.push_back(std::make_shared<TransformerBlock>(own, options));
-    list->push_back(blocks.back());
-  }
-  return blocks;
-}
-
 Vit::Vit(const VitShape& choice, const at::TensorOptions& options) : shape(choice) {
   const std::int64_t D = shape.dim, L = shape.num_patches();
   patch_embed = register_module(

@@ -56,11 +56,6 @@ struct Vit : torch::nn::Module {
   std::shared_ptr<LayerNorm> norm;  // null without final norm
 };
 
-/// `depth` pre-norm blocks registered with `owner` as NAME.0, NAME.1, ...
-std::vector<std::shared_ptr<TransformerBlock>> make_blocks(
-    torch::nn::Module& owner, const std::string& name, const BlockOptions& block,
-    std::int64_t depth, double last_drop_path, const at::TensorOptions& options);
-
 /// Rows 0 (class token) and 1 + ids of a position table [1, 1 + L, D]: [B, 1 + N, D].
 at::Tensor gather_positions(const at::Tensor& table, const at::Tensor& ids);
 

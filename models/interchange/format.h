@@ -33,7 +33,14 @@ struct InterchangeFormat {
     DatasetInfo data;
   };
   Made (*make)(const nlohmann::json& config, const nlohmann::json& preprocessor,
-               const std::string& origin);
+               const std::string& origin) = nullptr;
+
+  /// For models published in several layouts; may be nullptr. `normalise` brings tensors of any of
+  /// them to the names of the table, after the aliases. `make_from_tensors` stands in for `make` where
+  /// config.json does not tell which heads there are.
+  NamedTensors (*normalise)(const NamedTensors& theirs, const std::string& origin) = nullptr;
+  Made (*make_from_tensors)(const nlohmann::json& config, const NamedTensors& theirs,
+                            const std::string& origin) = nullptr;
 };
 
 const std::vector<InterchangeFormat>& interchange_formats();

@@ -104,8 +104,11 @@ ImportedModel import_huggingface(const fs::path& dir) {
   const InterchangeFormat& format = find_format(type_of(config), dir);
   const nlohmann::json preprocessor =
       fs::exists(dir / kPreprocessor) ? read_json(dir / kPreprocessor) : nlohmann::json();
-  InterchangeFormat::Made made = format.make(config, preprocessor, dir.string());
-  const NamedTensors theirs = rename_aliases(read_weights(dir), format.aliases);
+  NamedTensors theirs = rename_aliases(read_weights(dir), format.aliases);
+  if (format.normalise) theirs = format.normalise(theirs, dir.string());
+  InterchangeFormat::Made made = format.make_from_tensors
+                                     ? format.make_from_tensors(config, theirs, dir.string())
+                                     : format.make(config, preprocessor, dir.string());
   load_tensors(made.objective->module(),
                to_ours(format.names(*made.objective), theirs, dir.string()), dir.string());
   return {std::move(made.objective), std::move(made.recipe), std::move(made.data)};

@@ -39,4 +39,19 @@ at::Tensor TransformerBlock::forward(const at::Tensor& x, const at::Tensor& mask
   return h + branch(mlp->forward(norm2->forward(h)), drop);
 }
 
+std::vector<std::shared_ptr<TransformerBlock>> make_blocks(
+    torch::nn::Module& owner, const std::string& name, const BlockOptions& block,
+    std::int64_t depth, double last_drop_path, const at::TensorOptions& options) {
+  std::vector<std::shared_ptr<TransformerBlock>> blocks;
+  auto list = owner.register_module(name, torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < depth; ++i) {
+    BlockOptions own = block;
+    own.drop_path =
+        depth < 2 ? 0.0 : last_drop_path * static_cast<double>(i) / static_cast<double>(depth - 1);
+    blocks.push_back(std::make_shared<TransformerBlock>(own, options));
+    list->push_back(blocks.back());
+  }
+  return blocks;
+}
+
 }  // namespace kiln

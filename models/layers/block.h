@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "models/layers/attention.h"
 
@@ -48,5 +50,10 @@ struct TransformerBlock : torch::nn::Module {
  private:
   at::Tensor branch(const at::Tensor& output, DropoutStream& drop) const;
 };
+
+/// `depth` blocks registered with `owner` as NAME.0, NAME.1, ...
+std::vector<std::shared_ptr<TransformerBlock>> make_blocks(
+    torch::nn::Module& owner, const std::string& name, const BlockOptions& block,
+    std::int64_t depth, double last_drop_path, const at::TensorOptions& options);
 
 }  // namespace kiln

@@ -25,4 +25,8 @@ INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                                          "parity/train_vitmae_normpix", "parity/optim",
                                          "parity/sincos", "golden/tiny_mae.safetensors"));
 
+INSTANTIATE_TEST_SUITE_P(Bert, Parity,
+                         testing::Values("parity/bert", "parity/bert_mlm", "parity/train_bert",
+                                         "parity/wordpiece", "golden/tiny_bert.safetensors"));
+
 }  // namespace

@@ -1,6 +1,7 @@
 # build/bin/parity: one runner file per family of models.
 kiln_program(parity
   TORCH_SOURCES
+    parity/bert_cases.cpp
     parity/case.cpp
     parity/mae_cases.cpp
     parity/main.cpp
@@ -9,4 +10,5 @@ kiln_program(parity
     parity/runners.cpp
     parity/sincos_cases.cpp
     parity/trainee.cpp
-  DEPS models core)
+    parity/wordpiece_cases.cpp
+  DEPS data models core)

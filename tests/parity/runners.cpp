@@ -7,8 +7,15 @@ namespace {
 
 const std::map<std::string, Runner>& table() {
   static const std::map<std::string, Runner> runners = {
-      {"optim", run_optim},       {"sincos", run_sincos},
-      {"tiny_mae", run_tiny_mae}, {"train_vitmae_normpix", run_train_vit_mae},
+      {"bert_mlm", run_bert},
+      {"bert_pretraining", run_bert},
+      {"tiny_bert", run_tiny_bert},
+      {"train_bert", run_train_bert},
+      {"wordpiece", run_wordpiece},
+      {"optim", run_optim},
+      {"sincos", run_sincos},
+      {"tiny_mae", run_tiny_mae},
+      {"train_vitmae_normpix", run_train_vit_mae},
       {"vitmae", run_vit_mae},
   };
   return runners;

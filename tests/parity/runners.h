@@ -15,6 +15,10 @@ using Runner = void (*)(Case& reference, Report& report);
 /// By the case's "runner" in case.json, else by its name. Null if there is none.
 Runner find_runner(const Case& reference);
 
+void run_bert(Case& reference, Report& report);
+void run_tiny_bert(Case& reference, Report& report);
+void run_train_bert(Case& reference, Report& report);
+void run_wordpiece(Case& reference, Report& report);
 void run_vit_mae(Case& reference, Report& report);
 void run_tiny_mae(Case& reference, Report& report);
 void run_optim(Case& reference, Report& report);

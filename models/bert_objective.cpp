@@ -1,0 +1,133 @@
+#include "models/bert_objective.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "models/parameters.h"
+
+namespace kiln {
+namespace {
+
+at::Tensor at_least_fp32(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+}
+
+/// Sum of -log softmax(logits)[label] over rows.
+at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {
+  return at::cross_entropy_loss(at_least_fp32(logits), labels, {}, at::Reduction::Sum);
+}
+
+at::Tensor count_hits(const at::Tensor& logits, const at::Tensor& labels) {
+  const at::NoGradGuard no_grad;
+  return logits.argmax(-1).eq(labels).sum();
+}
+
+at::Tensor tensor_of(const std::vector<std::int64_t>& values) {
+  return at::tensor(at::ArrayRef<std::int64_t>(values), at::kLong);
+}
+
+/// Whether some row holds several documents, or padding.
+bool needs_mask(const at::Tensor& document) { return document.ne(0).any().item<bool>(); }
+
+}  // namespace
+
+Bert::Input bert_input(const Batch& batch, const char* tokens) {
+  Bert::Input input;
+  input.tokens = batch.at(tokens);
+  input.position = batch.at("position");
+  if (batch.tensors.contains("segment")) input.segment = batch.at("segment");
+  if (batch.tensors.contains("document")) {
+    const at::Tensor& document = batch.at("document");
+    input.mask = document.unsqueeze(2).eq(document.unsqueeze(1)).unsqueeze(1);  // [B, 1, L, L]
+  }
+  return input;
+}
+
+BertObjective::BertObjective(const BertShape& shape, const MaskingOptions& masking,
+                             const at::TensorOptions& options)
+    : network_(std::make_shared<Bert>(shape, options)), masking_(masking) {}
+
+void BertObjective::initialise(std::uint64_t seed) {
+  auto list = parameters(0);
+  initialise_bert(list, seed);
+}
+
+std::vector<Parameter> BertObjective::parameters(std::size_t phase) {
+  KILN_CHECK(phase == 0, "phase {}", phase);
+  return bert_parameters(*network_);
+}
+
+void BertObjective::prepare(Batch& batch, std::uint64_t seed) const {
+  const at::Tensor& tokens = batch.at("tokens");  // [B, L]
+  const auto B = static_cast<std::size_t>(tokens.size(0));
+  const auto L = static_cast<std::size_t>(tokens.size(1));
+  const at::Tensor inputs = tokens.clone();
+  const auto* document = batch.at("document").const_data_ptr<std::int64_t>();
+  const auto* kind = batch.at("kind").const_data_ptr<std::uint8_t>();
+  auto* input = inputs.data_ptr<std::int64_t>();
+  std::vector<std::int64_t> places, labels;
+  for (std::size_t b = 0; b < B; ++b) {
+    const std::span<const std::int64_t> row(tokens.const_data_ptr<std::int64_t>() + b * L, L);
+    const auto* padding = std::find(document + b * L, document + (b + 1) * L, -1);
+    const Philox stream(seed, Purpose::kMask, batch.first_position + static_cast<std::int64_t>(b));
+    const Masking masking =
+        draw_masking(row, {kind + b * L, L}, padding - (document + b * L), masking_, stream);
+    for (std::size_t i = 0; i < masking.places.size(); ++i) {
+      const auto place = static_cast<std::size_t>(masking.places[i]);
+      places.push_back(static_cast<std::int64_t>(b * L + place));
+      labels.push_back(row[place]);
+      input[b * L + place] = masking.inputs[i];
+    }
+  }
+  batch.weights["masked"] = static_cast<double>(places.size());
+  batch.tensors["input_ids"] = inputs;
+  batch.tensors["masked_place"] = tensor_of(places);
+  batch.tensors["masked_token"] = tensor_of(labels);
+  if (shape().has_pair_head) batch.weights["pairs"] = static_cast<double>(B);
+  batch.tensors.erase("kind");
+  if (!needs_mask(batch.at("document"))) batch.tensors.erase("document");
+}
+
+std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& context,
+                                        std::size_t) {
+  DropoutStream drop =
+      context.is_training ? DropoutStream(context.seed, batch.first_position) : DropoutStream();
+  const at::Tensor x = network_->encode(bert_input(batch, "input_ids"), drop);  // [B, L, D]
+  const at::Tensor& labels = batch.at("masked_token");
+  const at::Tensor rows =
+      x.reshape({-1, x.size(2)}).index_select(0, batch.at("masked_place"));  // [K, D]
+  const at::Tensor logits = network_->mlm_logits(rows);                      // [K, V]
+  const at::Tensor mlm = cross_entropy_sum(logits, labels);
+  const auto num_masked = static_cast<double>(labels.size(0));
+
+  Loss loss;
+  loss.value = mlm / std::max(batch.weights.at("masked"), 1.0);
+  loss.metrics["mlm_loss"] = {mlm.detach(), num_masked};
+  loss.metrics["mlm_accuracy"] = {count_hits(logits, labels), num_masked};
+  if (!shape().has_pair_head) return loss;
+
+  const at::Tensor& pair_labels = batch.at("pair_label");
+  const at::Tensor pair_logits = network_->pair_logits(network_->pool(x));  // [B, 2]
+  const at::Tensor pairs = cross_entropy_sum(pair_logits, pair_labels);
+  const auto num_pairs = static_cast<double>(pair_labels.size(0));
+  loss.value = loss.value + pairs / std::max(batch.weights.at("pairs"), 1.0);
+  loss.metrics["pair_loss"] = {pairs.detach(), num_pairs};
+  loss.metrics["pair_accuracy"] = {count_hits(pair_logits, pair_labels), num_pairs};
+  return loss;
+}
+
+BertObjective::Features BertObjective::features(const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  DropoutStream none;
+  const at::Tensor x = at_least_fp32(network_->encode(bert_input(batch, "tokens"), none));
+  at::Tensor counted = at::ones({x.size(0), x.size(1), 1}, x.options());  // [B, L, 1]
+  if (batch.tensors.contains("document")) {
+    counted = batch.at("document").ge(0).unsqueeze(2).to(x.scalar_type());
+  }
+  counted.select(1, 0).zero_();  // the mean is over words: without [CLS]
+  const at::Tensor mean = (x * counted).sum(1) / counted.sum(1).clamp_min(1.0);
+  return {mean.to(at::kFloat), x.select(1, 0).to(at::kFloat)};
+}
+
+}  // namespace kiln
