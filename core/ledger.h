@@ -19,6 +19,7 @@ class LedgerLoader : public Loader {
                std::int64_t global_batch);
   void start(std::int64_t samples_seen) override;
   std::vector<Batch> next() override;
+  bool is_ready_within(double wait_s) override { return loader_->is_ready_within(wait_s); }
   std::int64_t num_samples() const override { return loader_->num_samples(); }
 
  private:

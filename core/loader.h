@@ -22,6 +22,9 @@ class Loader {
   /// Objective::prepare. Blocks until read; throws Error(kData) when a shard is unreadable or the
   /// wait exceeds parallel.timeout_s (naming what it waits for).
   virtual std::vector<Batch> next() = 0;
+  /// Waits at most `wait_s` seconds; true when next() will return, or throw, at once. So the loop
+  /// can look for signals while it waits. Counts towards the time-out of next().
+  virtual bool is_ready_within(double wait_s) = 0;
   virtual std::int64_t num_samples() const = 0;
 };
 

@@ -123,9 +123,17 @@ void Trainer::fetch_batches(std::int64_t first_sample) {
   upcoming_.clear();
   if (first_sample < end_samples_) {
     const Stopwatch stopwatch(report_.data_wait_s);
-    upcoming_ = parts_.loader.next();
+    if (wait_for_data()) upcoming_ = parts_.loader.next();
   }
   vote_.cast(ballot());
+}
+
+// False when a signal came first: the vote then stops all ranks, and the data is not needed.
+bool Trainer::wait_for_data() {
+  while (!parts_.loader.is_ready_within(0.1)) {
+    if (is_stop_requested()) return false;
+  }
+  return true;
 }
 
 std::vector<Batch> Trainer::take_batches(const StepVote::Result& agreed) {
@@ -274,10 +282,14 @@ void Trainer::throw_diverged(std::size_t index, double norm) {
 // ---- what ranks agree on
 // -----------------------------------------------------------------------------
 
+bool Trainer::is_stop_requested() const {
+  return parts_.hooks.is_stop_requested && parts_.hooks.is_stop_requested();
+}
+
 StepVote::Ballot Trainer::ballot() const {
   const CheckpointWriter* writer = parts_.writer;
   return {.step = step_,
-          .is_stop_requested = parts_.hooks.is_stop_requested && parts_.hooks.is_stop_requested(),
+          .is_stop_requested = is_stop_requested(),
           .has_saved = is_save_unsettled_ && writer->has_succeeded(),
           .has_failed_to_save = is_save_unsettled_ && writer->has_failed(),
           .weights = sum_of_weights(upcoming_)};

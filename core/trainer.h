@@ -27,7 +27,8 @@ class Trainer;
 
 /// Called at the end of a step, on every rank in the same step. An empty function is skipped.
 struct TrainerHooks {
-  /// A signal asks for a stop: polled once a step, on any rank.
+  /// A signal asks for a stop, on this rank. Polled once a step and while waiting for data; once
+  /// true it stays true.
   std::function<bool()> is_stop_requested;
   /// Every log.every steps, and for the first and last step.
   std::function<void(const StepReport&)> report;
@@ -95,6 +96,7 @@ class Trainer {
 
   void start();
   void fetch_batches(std::int64_t first_sample);
+  bool wait_for_data();
   std::vector<Batch> take_batches(const StepVote::Result& agreed);
   void train_phase(std::size_t index, const std::vector<Batch>& batches);
   void update(std::size_t index);
@@ -103,6 +105,7 @@ class Trainer {
   [[noreturn]] void throw_diverged(std::size_t index, double norm);
 
   const StepVote::Result& agree();
+  bool is_stop_requested() const;
   StepVote::Ballot ballot() const;
   void settle_save(const StepVote::Result& agreed);
   void save();

@@ -209,18 +209,35 @@ void ThreadedLoader::start(std::int64_t samples_seen) {
   }
 }
 
-std::vector<Batch> ThreadedLoader::next() {
+// True when the due step is read or reading has failed; gives up at `moment` or the time-out.
+bool ThreadedLoader::wait_until(Clock::time_point moment) {
   State& state = *state_;
   const auto begin = Clock::now();
+  if (!wait_began_) wait_began_ = begin;
+  const auto last = *wait_began_ + std::chrono::duration_cast<Clock::duration>(
+                                       std::chrono::duration<double>(state.options.timeout_s));
   std::unique_lock lock(state.mutex);
-  KILN_CHECK(!state.steps.empty(), "Loader::next before start");
-  const bool is_read =
-      state.ready.wait_for(lock, std::chrono::duration<double>(state.options.timeout_s),
-                           [&] { return state.failure || state.steps.front().left == 0; });
+  KILN_CHECK(!state.steps.empty(), "a loader is waited for before start");
+  const bool is_read = state.ready.wait_until(
+      lock, std::min(moment, last), [&] { return state.failure || state.steps.front().left == 0; });
   waited_s_ += seconds_since(begin);
+  state.has_timed_out = !is_read && Clock::now() >= last;
+  return is_read;
+}
+
+bool ThreadedLoader::is_ready_within(double wait_s) {
+  const auto wait = std::chrono::duration<double>(wait_s);
+  return wait_until(Clock::now() + std::chrono::duration_cast<Clock::duration>(wait)) ||
+         state_->has_timed_out;
+}
+
+std::vector<Batch> ThreadedLoader::next() {
+  const bool is_read = wait_until(Clock::time_point::max());
+  wait_began_.reset();
+  State& state = *state_;
+  const std::lock_guard lock(state.mutex);
   if (state.failure) std::rethrow_exception(state.failure);
   if (!is_read) {
-    state.has_timed_out = true;
     throw data_error(
         "no data for {} s: still reading {}. Is the file system alive? parallel.timeout_s bounds "
         "this wait",

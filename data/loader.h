@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/loader.h"
@@ -39,6 +41,7 @@ class ThreadedLoader : public Loader {
 
   void start(std::int64_t samples_seen) override;
   std::vector<Batch> next() override;
+  bool is_ready_within(double wait_s) override;
   std::int64_t num_samples() const override;
 
   /// Seconds next() has blocked since construction: the data wait of the loop.
@@ -48,7 +51,10 @@ class ThreadedLoader : public Loader {
   struct State;
   void stop();
   std::shared_ptr<State> state_;
+  bool wait_until(std::chrono::steady_clock::time_point moment);
   double waited_s_ = 0.0;
+  /// When the wait for the step that is due began, if it has.
+  std::optional<std::chrono::steady_clock::time_point> wait_began_;
 };
 
 /// Rows in the dataset's order, for evaluation: position = id. Thread-safe.

@@ -207,6 +207,19 @@ TEST(Trainer, ASignalOnOneRankSavesAndStopsAll) {
   EXPECT_EQ(rest.losses.size(), 4u);
 }
 
+TEST(Trainer, ASignalIsHonouredWhileARankWaitsForData) {
+  const TemporaryFolder run;
+  TrainingSetup setup;
+  setup.ranks = 2;
+  setup.run_dir = run.path();
+  setup.missing_step = 3;
+  setup.is_stop_requested = [](int rank, std::int64_t asked) { return rank == 0 && asked >= 5; };
+  const Outcome stopped = train(setup);
+  EXPECT_EQ(stopped.code, ExitCode::kStopped);
+  EXPECT_EQ(stopped.step, 3);  // the steps whose data was there
+  EXPECT_TRUE(std::filesystem::exists(run / "checkpoints/step-000000003/manifest.json"));
+}
+
 TEST(Trainer, StopsOnEveryRankWhenTheGradientIsNotFinite) {
   TrainingSetup setup;
   setup.ranks = 2;

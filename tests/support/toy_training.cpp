@@ -98,6 +98,12 @@ Loader::Loader(const kiln::Objective& objective, std::int64_t global_batch,
       rank_(rank),
       ranks_(ranks) {}
 
+bool Loader::is_ready_within(double wait_s) {
+  if (missing_step < 0 || samples_seen_ != missing_step * global_batch_) return true;
+  std::this_thread::sleep_for(std::chrono::duration<double>(wait_s));
+  return false;
+}
+
 std::vector<Batch> Loader::next() {
   std::vector<Batch> batches;
   const Range share = share_of(global_batch_ / micro_batch_, rank_, ranks_);
@@ -151,6 +157,7 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
   Objective objective(setup.precision, setup.num_phases);
   objective.broken_micro_batch = setup.broken_micro_batch;
   Loader loader(objective, batch, kMicroBatch, communicator.rank(), communicator.size());
+  if (communicator.rank() == 0) loader.missing_step = setup.missing_step;
   const ExchangeOptions exchange{.is_reproducible = setup.is_reproducible,
                                  .is_sharded = setup.is_sharded && communicator.size() > 1,
                                  .num_micro_batches = setup.micro_batches};

@@ -56,7 +56,11 @@ class Loader final : public kiln::Loader {
          int rank, int ranks);
   void start(std::int64_t samples_seen) override { samples_seen_ = samples_seen; }
   std::vector<Batch> next() override;
+  bool is_ready_within(double wait_s) override;
   std::int64_t num_samples() const override { return 1000; }
+
+  /// This step's data never comes (-1: all does).
+  std::int64_t missing_step = -1;
 
  private:
   const kiln::Objective& objective_;
@@ -86,6 +90,7 @@ struct TrainingSetup {
   /// Asked on every rank once a step.
   std::function<bool(int rank, std::int64_t step)> is_stop_requested;
   std::function<void(Trainer&)> evaluate;
+  std::int64_t missing_step = -1;  // of rank 0: its data never comes
 };
 
 struct Outcome {
