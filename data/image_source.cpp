@@ -1,13 +1,13 @@
 #include "data/image_source.h"
 
 #include <algorithm>
-#include <array>
 
 #include "core/error.h"
 #include "core/philox.h"
 #include "data/crop.h"
 #include "data/decode.h"
 #include "data/host_tensor.h"
+#include "data/labels.h"
 #include "data/resize.h"
 
 namespace kiln {
@@ -131,12 +131,6 @@ class ImageSource : public BatchSource {
     for (std::int64_t y = 0; y < info_.height; ++y) {
       flip_row(image + y * info_.width * info_.channels, info_.width, info_.channels);
     }
-  }
-
-  std::int64_t read_label(const Shard& shard, std::int64_t row) const {
-    std::array<std::uint8_t, 8> bytes = {};
-    shard.read_rows("label", row, 1, bytes.data());
-    return integer_at(shard.layout("label").info.dtype, bytes.data());
   }
 
   std::shared_ptr<const Dataset> dataset_;
