@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "data/files.h"
-#include "data/hash.h"
 #include "data/manifest_json.h"
 
 namespace kiln {
@@ -108,9 +108,9 @@ std::string Manifest::fingerprint() const {
     facts["shards"].push_back({shard.num_samples, shard.rows, shard.hashes});
   }
   const std::string text = facts.dump();
-  Hash128 hash;
+  Xxh3Stream hash;
   hash.update(text.data(), text.size());
-  return hash.hex();
+  return hash.digest().hex();
 }
 
 Manifest read_manifest(const std::filesystem::path& folder) {

@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "data/files.h"
-#include "data/hash.h"
 #include "data/stored_array.h"
 
 namespace kiln {
@@ -189,7 +189,7 @@ void Shard::read_row(const std::string& field, std::int64_t row,
 std::string Shard::hash(const std::string& field) const {
   constexpr std::int64_t kPieceBytes = 4 << 20;
   const Column& from = impl_->column(field);
-  Hash128 hash;
+  Xxh3Stream hash;
   std::vector<std::uint8_t> piece;
   const auto add = [&](const StoredArray& array) {
     const std::int64_t rows = std::max<std::int64_t>(kPieceBytes / array.row_bytes(), 1);
@@ -204,7 +204,7 @@ std::string Shard::hash(const std::string& field) const {
     add(from.data);
     if (from.offsets) add(*from.offsets);
   });
-  return hash.hex();
+  return hash.digest().hex();
 }
 
 }  // namespace kiln

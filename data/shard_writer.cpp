@@ -1,8 +1,8 @@
 #include "data/shard_writer.h"
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "data/files.h"
-#include "data/hash.h"
 #include "data/hdf5_handle.h"
 
 namespace kiln {
@@ -96,18 +96,18 @@ ShardInfo ShardWriter::finish() {
     }
   }
   for (const auto& [name, column] : columns_) {
-    Hash128 hash;
+    Xxh3Stream hash;
     hash.update(column.bytes.data(), column.bytes.size());
     if (column.info.is_ragged) {
       hash.update(column.offsets.data(), column.offsets.size() * sizeof(std::uint64_t));
     }
     shard.rows[name] = column.num_rows;
-    shard.hashes[name] = hash.hex();
+    shard.hashes[name] = hash.digest().hex();
   }
   const File file = File::open_write(partial);
   file.sync();
   shard.file_bytes = file.size_bytes();
-  shard.file_hash = hash_of(file);
+  shard.file_hash = hash_file(partial, ExitCode::kData).xxh3;
   rename_durably(partial, path_);
   return shard;
 }

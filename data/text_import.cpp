@@ -7,10 +7,10 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "data/document_reader.h"
 #include "data/document_writer.h"
 #include "data/files.h"
-#include "data/hash.h"
 #include "data/manifest_json.h"
 #include "data/text_units.h"
 
@@ -38,9 +38,9 @@ std::string plan_hash(const TextPlan& plan, const TextImportOptions& options,
     }
     text += '\n';
   }
-  Hash128 hash;
+  Xxh3Stream hash;
   hash.update(text.data(), text.size());
-  return hash.hex();
+  return hash.digest().hex();
 }
 
 nlohmann::ordered_json counts_to_json(const TextCounts& counts) {
