@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/log.h"
+#include "core/phase.h"
 
 namespace kiln {
 namespace {
@@ -63,6 +64,7 @@ ExitCode Trainer::run() {
 }
 
 void Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
+  set_phase(fmt::format("compute step {}", step_ + 1));
   GradientExchange& exchange = phases_[index]->exchange();
   if (phases_.size() > 1) {
     for (const auto& phase : phases_) phase->flat().require_gradients(phase == phases_[index]);
@@ -82,6 +84,7 @@ void Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) 
   }
   {
     const Stopwatch stopwatch(report_.comm_wait_s);
+    set_phase(fmt::format("exchange gradients of step {}", step_ + 1));
     exchange.finish();
   }
   update(index);
@@ -102,6 +105,7 @@ void Trainer::finish_step() {
   report_step();
   if (is_last_step() || is_due(parts_.recipe.checkpoint.every)) save();
   if (parts_.hooks.evaluate && (is_last_step() || is_due(parts_.recipe.eval.every))) {
+    set_phase(fmt::format("evaluate after step {}", step_));
     parts_.hooks.evaluate(*this);  // while the checkpoint is being written
   }
 }
@@ -123,6 +127,7 @@ void Trainer::fetch_batches(std::int64_t first_sample) {
   upcoming_.clear();
   if (first_sample < end_samples_) {
     const Stopwatch stopwatch(report_.data_wait_s);
+    set_phase(fmt::format("wait for the data of samples {} and on", first_sample));
     if (wait_for_data()) upcoming_ = parts_.loader.next();
   }
   vote_.cast(ballot());
@@ -327,6 +332,7 @@ void Trainer::settle_save(const StepVote::Result& agreed) {
 void Trainer::save() {
   if (!parts_.writer || saved_step_ == step_) return;
   finish_save();
+  set_phase(fmt::format("save step {}", step_));
   CheckpointState state = parts_.header;
   state.step = step_;
   state.samples_seen = samples_seen_;

@@ -2,16 +2,19 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
-#include <thread>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/launcher_rank.h"
 #include "core/log.h"
 #include "core/on_all_ranks.h"
+#include "core/phase.h"
 #include "dist/local_communicator.h"
 #include "dist/mpi_check.h"
 #include "dist/mpi_communicator.h"
@@ -38,6 +41,13 @@ void start_mpi(int launched_size) {
   }
 }
 
+// Nothing else tells a rank that mpirun was killed: it would wait out its time-outs.
+void end_with_launcher() {
+  const pid_t launcher = getppid();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != launcher) raise(SIGKILL);
+}
+
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof(name) - 1);
@@ -51,25 +61,31 @@ Process::Process(ProcessOptions options) {
   if (launched_size == 1) {
     communicator_ = make_local_communicator();
   } else {
+    end_with_launcher();
     start_mpi(launched_size);
     has_mpi_ = true;
     communicator_ = make_mpi_communicator({.timeout = options.timeout});
   }
   hosts_ = gather_texts(*communicator_, host_name());
-  local_size_ = 0;
+  ranks_on_node_ = 0;
   for (int other = 0; other < size(); ++other) {
     if (hosts_[other] != hosts_[rank()]) continue;
-    if (other < rank()) ++local_rank_;
-    ++local_size_;
+    if (other < rank()) ++rank_on_node_;
+    ++ranks_on_node_;
   }
   if (size() > 1) check_equal_on_all_ranks(*communicator_, "program", program_hash());
-  const auto warning = affinity_warning(num_usable_processors(), num_processors(), local_size_);
+  const auto warning = affinity_warning(num_usable_processors(), num_processors(), ranks_on_node_);
   if (!warning.empty()) log_warning("{}", warning);
 }
 
 Process::~Process() {
+  if (has_mpi_) set_phase("wait for all ranks to end");
   communicator_.reset();
   if (has_mpi_ && std::uncaught_exceptions() == 0) MPI_Finalize();
+}
+
+std::int64_t Process::cores() const {
+  return fair_share(num_usable_processors(), num_processors(), ranks_on_node_);
 }
 
 int num_usable_processors() {
@@ -80,14 +96,19 @@ int num_usable_processors() {
 
 int num_processors() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
 
-std::string affinity_warning(int num_usable, int num_processors, int local_size) {
-  const int share = num_processors / local_size;
+std::string affinity_warning(int num_usable, int num_processors, int num_ranks) {
+  const int share = num_processors / num_ranks;
   if (num_usable >= share) return "";
   return fmt::format(
       "each rank may use {} of this host's {} processors, though {} rank{} could have {} each. "
       "Start "
       "with 'mpirun --bind-to none', or 'srun --cpus-per-task={}'.",
-      num_usable, num_processors, local_size, local_size == 1 ? "" : "s", share, share);
+      num_usable, num_processors, num_ranks, num_ranks == 1 ? "" : "s", share, share);
+}
+
+int fair_share(int num_usable, int num_processors, int num_ranks) {
+  const bool is_bound = num_usable < num_processors && num_usable * num_ranks <= num_processors;
+  return std::max(1, is_bound ? num_usable : num_usable / num_ranks);
 }
 
 std::string program_hash() { return hash_file("/proc/self/exe", ExitCode::kInternal).xxh3; }

@@ -211,7 +211,7 @@ TEST(TreeExchange, SameBitsOnAnyNumberOfRanks) {
                                 .type = type,
                                 .options = {.is_reproducible = true, .is_sharded = is_sharded}};
         EXPECT_TRUE(have_same_bits(sum_of_step(scenario, rough_gradient),
-                              expected_sum(scenario, rough_gradient, tree_sum)))
+                                   expected_sum(scenario, rough_gradient, tree_sum)))
             << num_ranks << " ranks, sharded " << is_sharded << " " << type;
       }
     }
@@ -225,7 +225,7 @@ TEST(TreeExchange, SameBitsForOddNumbersOfMicroBatches) {
                               .num_micro_batches = num_micro_batches,
                               .options = {.is_reproducible = true}};
       EXPECT_TRUE(have_same_bits(sum_of_step(scenario, rough_gradient),
-                            expected_sum(scenario, rough_gradient, tree_sum)))
+                                 expected_sum(scenario, rough_gradient, tree_sum)))
           << num_micro_batches << " micro-batches on " << num_ranks;
     }
   }
@@ -238,14 +238,14 @@ TEST(TreeExchange, SameBitsWhereParametersHaveNoGradient) {
   for (const int num_ranks : {1, 3, 4}) {
     const Scenario scenario{.num_ranks = num_ranks, .options = {.is_reproducible = true}};
     EXPECT_TRUE(have_same_bits(sum_of_step(scenario, gradient_of),
-                          expected_sum(scenario, gradient_of, tree_sum)));
+                               expected_sum(scenario, gradient_of, tree_sum)));
   }
 }
 
 // What TreeExchange is for: without it these same gradients give other bits on other ranks.
 TEST(FastExchange, BitsDependOnNumberOfRanks) {
   EXPECT_FALSE(have_same_bits(sum_of_step({.num_ranks = 1}, rough_gradient),
-                         sum_of_step({.num_ranks = 3}, rough_gradient)));
+                              sum_of_step({.num_ranks = 3}, rough_gradient)));
 }
 
 TEST(GradientExchange, SharesUpdatedWeights) {
