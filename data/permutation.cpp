@@ -6,19 +6,38 @@
 
 namespace kiln {
 
+namespace {
+
+std::uint64_t joined(std::uint32_t low, std::uint32_t high) {
+  return std::uint64_t{high} << 32 | low;
+}
+
+// The finaliser of SplitMix64 (Steele et al., OOPSLA 2014): every input bit reaches every output
+// bit.
+std::uint64_t scramble(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
 Permutation::Permutation(const Philox& stream, std::uint64_t number, std::int64_t size)
-    : stream_(stream), number_(number), size_(static_cast<std::uint64_t>(size)) {
-  KILN_CHECK(size > 0 && size < (std::int64_t{1} << 50) && number < (std::uint64_t{1} << 32),
-             "permutation {} of {}", number, size);
+    : size_(static_cast<std::uint64_t>(size)) {
+  KILN_CHECK(size > 0 && size < (std::int64_t{1} << 60), "a permutation of {}", size);
+  const auto first = stream.block(2 * number);
+  const auto second = stream.block(2 * number + 1);
+  keys_ = {joined(first[0], first[1]), joined(first[2], first[3]), joined(second[0], second[1]),
+           joined(second[2], second[3])};
   const int bits = static_cast<int>(std::bit_width(size_ - 1));
   half_bits_ = bits < 2 ? 1 : (bits + 1) / 2;
   half_mask_ = (std::uint64_t{1} << half_bits_) - 1;
 }
 
-// Keyed word: number, round and half are packed side by side, so no two share a counter.
 std::uint64_t Permutation::mix(int round, std::uint64_t half) const {
-  const std::uint64_t index = number_ << 32 | static_cast<std::uint64_t>(round) << 28 | half;
-  return stream_.block(index)[0] & half_mask_;
+  constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;
+  const auto number = static_cast<std::uint64_t>(round);
+  return scramble(keys_[number % 4] ^ (half << 3 | number) * kGolden) & half_mask_;
 }
 
 std::int64_t Permutation::at(std::int64_t index) const {
