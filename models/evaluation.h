@@ -21,6 +21,13 @@ class FeatureExtractor {
   virtual Features features(const Batch& batch) = 0;
 };
 
+/// Class scores of whole samples, without gradients.
+class Classifier {
+ public:
+  virtual ~Classifier() = default;
+  virtual at::Tensor scores(const Batch& batch) = 0;  // [B, classes] fp32
+};
+
 /// Pictures of what a model fills in. All uint8 [B, H, W, C] on the host.
 class Reconstructor {
  public:

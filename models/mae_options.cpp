@@ -6,18 +6,12 @@
 namespace kiln {
 namespace {
 
-struct Preset {
-  const char* name;
-  std::int64_t patch, dim, depth, heads;
-  std::int64_t decoder_dim, decoder_depth, decoder_heads;
-};
-
 // base, large and huge as in arXiv:2111.06377; tiny is for images of about 28 pixels.
 constexpr std::array kPresets = {
-    Preset{"tiny", 4, 64, 3, 4, 48, 2, 3},
-    Preset{"base", 16, 768, 12, 12, 512, 8, 16},
-    Preset{"large", 16, 1024, 24, 16, 512, 8, 16},
-    Preset{"huge", 14, 1280, 32, 16, 512, 8, 16},
+    VitPreset{"tiny", 4, 64, 3, 4, 48, 2, 3},
+    VitPreset{"base", 16, 768, 12, 12, 512, 8, 16},
+    VitPreset{"large", 16, 1024, 24, 16, 512, 8, 16},
+    VitPreset{"huge", 14, 1280, 32, 16, 512, 8, 16},
 };
 
 void fill(std::optional<std::int64_t>& value, std::int64_t fallback) {
@@ -26,9 +20,20 @@ void fill(std::optional<std::int64_t>& value, std::int64_t fallback) {
 
 }  // namespace
 
+const VitPreset* find_vit_preset(const std::string& name) {
+  const auto found = std::ranges::find(kPresets, name, &VitPreset::name);
+  return found == kPresets.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> vit_preset_names() {
+  std::vector<std::string> names;
+  for (const VitPreset& preset : kPresets) names.emplace_back(preset.name);
+  return names;
+}
+
 bool MaeOptions::resolve() {
-  const auto found = std::ranges::find(kPresets, preset, &Preset::name);
-  if (found == kPresets.end()) return false;
+  const VitPreset* found = find_vit_preset(preset);
+  if (found == nullptr) return false;
   fill(patch, found->patch);
   fill(dim, found->dim);
   fill(depth, found->depth);

@@ -10,6 +10,15 @@
 
 namespace kiln {
 
+/// Sizes of the published models; null for an unknown name.
+struct VitPreset {
+  const char* name;
+  std::int64_t patch, dim, depth, heads;
+  std::int64_t decoder_dim, decoder_depth, decoder_heads;
+};
+const VitPreset* find_vit_preset(const std::string& name);
+std::vector<std::string> vit_preset_names();
+
 /// [model] of a recipe with model.name = "mae". A preset gives all sizes; keys beside it replace
 /// single ones.
 struct MaeOptions {

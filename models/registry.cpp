@@ -8,6 +8,7 @@
 #include "models/bert_options.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
+#include "models/vit_classifier.h"
 
 namespace kiln {
 namespace {
@@ -21,7 +22,7 @@ std::unique_ptr<Objective> make_mae(RecipeReader& reader, const Recipe& recipe,
   MaeOptions options;
   reader.read("model", options);
   if (!options.resolve()) {
-    reader.problem(unknown_name("model.preset", options.preset, {"tiny", "base", "large", "huge"}));
+    reader.problem(unknown_name("model.preset", options.preset, vit_preset_names()));
     return nullptr;
   }
   reader.update("model", options);
@@ -54,6 +55,25 @@ std::unique_ptr<Objective> make_bert(RecipeReader& reader, const Recipe& recipe,
   return objective;
 }
 
+std::unique_ptr<Objective> make_vit(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data) {
+  ClassifierOptions options;
+  reader.read("model", options);
+  std::vector<std::string> problems;
+  options.resolve(data, problems);
+  reader.update("model", options);
+  if (problems.empty()) problems = options.shape(data).problems();
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  const ClassifierLoss loss{
+      options.label_smoothing, {options.mixup, options.cutmix}, recipe.optimizer.layer_decay};
+  auto objective = std::make_unique<ClassifierObjective>(options.shape(data), loss,
+                                                         PixelNormalisation(data.mean, data.std),
+                                                         at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
+}
+
 }  // namespace
 
 const std::vector<ModelEntry>& model_table() {
@@ -62,6 +82,8 @@ const std::vector<ModelEntry>& model_table() {
        make_bert},
       {"mae", "image", "Masked autoencoder: a ViT that predicts the pixels of hidden patches.",
        make_mae},
+      {"vit", "image", "ViT classifier, from scratch or fine-tuned from a masked autoencoder.",
+       make_vit},
   };
   return table;
 }

@@ -7,6 +7,7 @@ namespace kiln {
 const std::vector<InterchangeFormat>& interchange_formats() {
   static const std::vector<InterchangeFormat> formats = {
       bert_format(),
+      vit_classifier_format(),
       vit_mae_format(),
   };
   return formats;

@@ -78,12 +78,18 @@ void read_encoder(ConfigReader& reader, VitShape& shape) {
 
 }  // namespace
 
-VitShape vit_shape_from_config(const json& config, const std::string& origin) {
+ClassifierShape classifier_shape_from_config(const json& config, const std::string& origin) {
   ConfigReader reader(config, origin);
-  VitShape shape;
-  read_encoder(reader, shape);
+  VitShape encoder;
+  read_encoder(reader, encoder);
+  encoder.has_learned_positions = true;
+  std::int64_t num_classes = 2;  // the hub's default where config.json is silent
+  reader.read_optional("num_labels", num_classes);
+  if (config.contains("id2label")) {
+    num_classes = static_cast<std::int64_t>(config["id2label"].size());
+  }
   reader.finish();
-  return shape;
+  return classifier_shape(encoder, Pool::kCls, num_classes);
 }
 
 MaeShape mae_shape_from_config(const json& config, const std::string& origin) {
@@ -100,32 +106,55 @@ MaeShape mae_shape_from_config(const json& config, const std::string& origin) {
   return shape;
 }
 
+namespace {
+
+void put_encoder(nlohmann::ordered_json& config, const VitShape& shape) {
+  if (shape.height == shape.width) {
+    config["image_size"] = shape.height;
+  } else {
+    config["image_size"] = {shape.height, shape.width};
+  }
+  config["patch_size"] = shape.patch;
+  config["num_channels"] = shape.channels;
+  config["hidden_size"] = shape.dim;
+  config["num_hidden_layers"] = shape.depth;
+  config["num_attention_heads"] = shape.heads;
+  config["intermediate_size"] = shape.mlp_dim;
+  config["layer_norm_eps"] = shape.layer_norm_eps;
+  config["hidden_act"] = "gelu";
+  config["qkv_bias"] = true;
+  config["hidden_dropout_prob"] = 0.0;
+  config["attention_probs_dropout_prob"] = 0.0;
+  config["initializer_range"] = 0.02;
+  config["dtype"] = "float32";
+}
+
+}  // namespace
+
 nlohmann::ordered_json config_of(const MaeShape& shape) {
-  const VitShape& encoder = shape.encoder;
-  nlohmann::ordered_json image_size = encoder.height;
-  if (encoder.height != encoder.width) image_size = {encoder.height, encoder.width};
-  return {{"architectures", {"ViTMAEForPreTraining"}},
-          {"model_type", "vit_mae"},
-          {"image_size", image_size},
-          {"patch_size", encoder.patch},
-          {"num_channels", encoder.channels},
-          {"hidden_size", encoder.dim},
-          {"num_hidden_layers", encoder.depth},
-          {"num_attention_heads", encoder.heads},
-          {"intermediate_size", encoder.mlp_dim},
-          {"layer_norm_eps", encoder.layer_norm_eps},
-          {"hidden_act", "gelu"},
-          {"qkv_bias", true},
-          {"hidden_dropout_prob", 0.0},
-          {"attention_probs_dropout_prob", 0.0},
-          {"initializer_range", 0.02},
-          {"decoder_hidden_size", shape.decoder_dim},
-          {"decoder_num_hidden_layers", shape.decoder_depth},
-          {"decoder_num_attention_heads", shape.decoder_heads},
-          {"decoder_intermediate_size", shape.decoder_mlp_dim},
-          {"mask_ratio", shape.mask_ratio},
-          {"norm_pix_loss", shape.has_normalised_targets},
-          {"dtype", "float32"}};
+  nlohmann::ordered_json config = {{"architectures", {"ViTMAEForPreTraining"}},
+                                   {"model_type", "vit_mae"}};
+  put_encoder(config, shape.encoder);
+  config["decoder_hidden_size"] = shape.decoder_dim;
+  config["decoder_num_hidden_layers"] = shape.decoder_depth;
+  config["decoder_num_attention_heads"] = shape.decoder_heads;
+  config["decoder_intermediate_size"] = shape.decoder_mlp_dim;
+  config["mask_ratio"] = shape.mask_ratio;
+  config["norm_pix_loss"] = shape.has_normalised_targets;
+  return config;
+}
+
+nlohmann::ordered_json config_of(const ClassifierShape& shape) {
+  nlohmann::ordered_json config = {{"architectures", {"ViTForImageClassification"}},
+                                   {"model_type", "vit"}};
+  put_encoder(config, shape.encoder);
+  for (std::int64_t k = 0; k < shape.num_classes; ++k) {
+    const std::string label = fmt::format("LABEL_{}", k);
+    config["id2label"][std::to_string(k)] = label;
+    config["label2id"][label] = k;
+  }
+  config["problem_type"] = "single_label_classification";
+  return config;
 }
 
 nlohmann::ordered_json image_processor_config(const VitShape& shape,

@@ -4,6 +4,7 @@
 
 #include "core/dataset_info.h"
 #include "models/mae.h"
+#include "models/vit_classifier.h"
 
 // config.json of ViT models, in the vocabulary of the Hugging Face hub.
 
@@ -21,7 +22,9 @@ nlohmann::ordered_json image_processor_config(const VitShape& shape,
 /// [-1, 1], the hub's default.
 DatasetInfo data_from_config(const VitShape& shape, const nlohmann::json& preprocessor);
 
-/// The encoder's part of any ViT config.
-VitShape vit_shape_from_config(const nlohmann::json& config, const std::string& origin);
+/// ViTForImageClassification: the class token is pooled and positions are learned.
+ClassifierShape classifier_shape_from_config(const nlohmann::json& config,
+                                             const std::string& origin);
+nlohmann::ordered_json config_of(const ClassifierShape& shape);
 
 }  // namespace kiln

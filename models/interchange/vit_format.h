@@ -4,6 +4,7 @@
 
 namespace kiln {
 
-InterchangeFormat vit_mae_format();  // ViTMAEForPreTraining
+InterchangeFormat vit_mae_format();         // ViTMAEForPreTraining
+InterchangeFormat vit_classifier_format();  // ViTForImageClassification
 
 }  // namespace kiln

@@ -40,6 +40,14 @@ NameTable vit_mae_names(const MaeShape& shape) {
   return table;
 }
 
+NameTable vit_classifier_names(const VitShape& shape) {
+  NameTable table;
+  add_vit_encoder(table, shape);
+  add_layer(table, "norm", "vit.layernorm");
+  add_layer(table, "head", "classifier");
+  return table;
+}
+
 std::vector<NameAlias> vit_mae_aliases() {
   return {{"decoder.decoder_encoder.layer.", "decoder.decoder_layers."}};
 }

@@ -13,6 +13,9 @@ NameTable vit_mae_names(const MaeShape& shape);
 /// encoder.
 std::vector<NameAlias> vit_mae_aliases();
 
+/// A classifier that pools the class token.
+NameTable vit_classifier_names(const VitShape& shape);
+
 /// Rules of the blocks "OURS.i" against layers "THEIRS.i".
 void add_vit_blocks(NameTable& table, const std::string& ours, const std::string& theirs,
                     std::int64_t depth);

@@ -23,7 +23,8 @@ TEST_P(Parity, HoldsInBothPrecisions) {
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                          testing::Values("parity/vitmae", "parity/vitmae_normpix",
                                          "parity/train_vitmae_normpix", "parity/optim",
-                                         "parity/sincos", "golden/tiny_mae.safetensors"));
+                                         "parity/vit_cls", "parity/sincos",
+                                         "golden/tiny_mae.safetensors"));
 
 INSTANTIATE_TEST_SUITE_P(Bert, Parity,
                          testing::Values("parity/bert", "parity/bert_mlm", "parity/train_bert",

@@ -10,5 +10,6 @@ kiln_program(parity
     parity/runners.cpp
     parity/sincos_cases.cpp
     parity/trainee.cpp
+    parity/vit_cases.cpp
     parity/wordpiece_cases.cpp
   DEPS data models core)

@@ -16,6 +16,7 @@ const std::map<std::string, Runner>& table() {
       {"sincos", run_sincos},
       {"tiny_mae", run_tiny_mae},
       {"train_vitmae_normpix", run_train_vit_mae},
+      {"vit_cls", run_vit_classifier},
       {"vitmae", run_vit_mae},
   };
   return runners;

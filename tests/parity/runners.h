@@ -19,6 +19,7 @@ void run_bert(Case& reference, Report& report);
 void run_tiny_bert(Case& reference, Report& report);
 void run_train_bert(Case& reference, Report& report);
 void run_wordpiece(Case& reference, Report& report);
+void run_vit_classifier(Case& reference, Report& report);
 void run_vit_mae(Case& reference, Report& report);
 void run_tiny_mae(Case& reference, Report& report);
 void run_optim(Case& reference, Report& report);
