@@ -138,8 +138,8 @@ RuleScalars Optimizer::scalars_of(const FlatParameters::Entry& entry,
   s.one_minus_beta1 = static_cast<float>(1.0 - beta1);
   s.one_minus_beta2 = static_cast<float>(1.0 - beta2);
   s.shrink = static_cast<float>(1.0 - lr * decay);
-  s.correction1 = static_cast<float>(correction1);
-  s.root_correction2 = static_cast<float>(std::sqrt(correction2));
+  s.unbias1 = static_cast<float>(1.0 / correction1);
+  s.unbias_root2 = static_cast<float>(1.0 / std::sqrt(correction2));
   s.step_size = static_cast<float>(lr / correction1);
   return s;
 }

@@ -41,20 +41,18 @@ struct Lanes {
   }
 };
 
-// In the loops below everything optional is a template parameter: the compiler vectorises bodies
-// without branches.
+// Everything optional is a template parameter, so that the body has no branches, and the pointers
+// are restrict parameters of a function of its own: the form in which both compilers vectorise all
+// variants (with restrict on local variables, those with a moving average stay scalar, 5 times
+// slower).
 template <typename RuleT, bool kFinishing, bool kHasCopy, bool kHasEma>
-void update_loop(const SegmentMemory& memory, const RuleScalars& scalars) {
+[[gnu::noinline]] void update_loop(const RuleScalars& scalars, float scale, float rate,
+                                   std::int64_t count, const float* __restrict gradient,
+                                   float* __restrict master, float* __restrict moment1,
+                                   float* __restrict moment2, std::uint16_t* __restrict weights,
+                                   float* __restrict ema) {
   const RuleScalars s = scalars;
-  const float scale = memory.gradient_scale;
-  const float rate = memory.ema_rate;
-  float* __restrict master = memory.master;
-  const float* __restrict gradient = memory.gradient;
-  float* __restrict moment1 = memory.moment1;
-  float* __restrict moment2 = memory.moment2;
-  std::uint16_t* __restrict weights = memory.weights;
-  float* __restrict ema = memory.ema;
-  for (std::int64_t i = 0; i < memory.count; ++i) {
+  for (std::int64_t i = 0; i < count; ++i) {
     float m = moment1[i];
     float v = 0.0f;
     if constexpr (RuleT::kNumMoments == 2) v = moment2[i];
@@ -77,12 +75,16 @@ void update_loop(const SegmentMemory& memory, const RuleScalars& scalars) {
 
 template <typename RuleT, bool kFinishing = false>
 void update(const SegmentMemory& memory, const RuleScalars& scalars) {
+  const auto run = [&](auto loop) {
+    loop(scalars, memory.gradient_scale, memory.ema_rate, memory.count, memory.gradient,
+         memory.master, memory.moment1, memory.moment2, memory.weights, memory.ema);
+  };
   if (memory.weights) {
-    memory.ema ? update_loop<RuleT, kFinishing, true, true>(memory, scalars)
-               : update_loop<RuleT, kFinishing, true, false>(memory, scalars);
+    memory.ema ? run(update_loop<RuleT, kFinishing, true, true>)
+               : run(update_loop<RuleT, kFinishing, true, false>);
   } else {
-    memory.ema ? update_loop<RuleT, kFinishing, false, true>(memory, scalars)
-               : update_loop<RuleT, kFinishing, false, false>(memory, scalars);
+    memory.ema ? run(update_loop<RuleT, kFinishing, false, true>)
+               : run(update_loop<RuleT, kFinishing, false, false>);
   }
 }
 

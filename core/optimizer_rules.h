@@ -30,10 +30,10 @@ struct RuleScalars {
   float one_minus_beta1 = 0.0f;  // rounded once, from double
   float one_minus_beta2 = 0.0f;
   float eps = 0.0f;
-  float shrink = 1.0f;            // 1 - lr * wd
-  float correction1 = 1.0f;       // 1 - beta1^t
-  float root_correction2 = 1.0f;  // sqrt(1 - beta2^t)
-  float step_size = 0.0f;         // lr / correction1
+  float shrink = 1.0f;        // 1 - lr * wd
+  float unbias1 = 1.0f;       // 1 / (1 - beta1^t)
+  float unbias_root2 = 1.0f;  // 1 / sqrt(1 - beta2^t)
+  float step_size = 0.0f;     // lr / (1 - beta1^t)
 };
 
 KILN_HOST_DEVICE inline void update_moments(const RuleScalars& s, float g, float& m, float& v) {
@@ -49,7 +49,7 @@ struct AdamWRule {
   KILN_HOST_DEVICE static float direction(const RuleScalars& s, float, float g, float& m,
                                           float& v) {
     update_moments(s, g, m, v);
-    return m / (sqrtf(v) / s.root_correction2 + s.eps);
+    return m / (sqrtf(v) * s.unbias_root2 + s.eps);
   }
   KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float&) {
     return p * s.shrink - s.step_size * u;
@@ -81,7 +81,7 @@ struct LambRule {
   }
   KILN_HOST_DEVICE static float direction_again(const RuleScalars& s, float p, float, float m,
                                                 float v) {
-    return m / s.correction1 / (sqrtf(v) / s.root_correction2 + s.eps) + s.decay * p;
+    return m * s.unbias1 / (sqrtf(v) * s.unbias_root2 + s.eps) + s.decay * p;
   }
   KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float&) {
     return p - s.lr * s.trust_ratio * u;

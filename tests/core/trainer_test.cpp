@@ -85,25 +85,26 @@ TEST(Trainer, RanksWithoutMicroBatchesTakePart) {
 }
 
 TEST(Trainer, ReproducibleModeGivesTheSameBitsOnAnyNumberOfRanks) {
-  for (const std::string optimizer : {"adamw", "lamb", "lars"}) {
-    for (const auto precision : {at::kFloat, at::kBFloat16}) {
-      TrainingSetup setup;
-      setup.is_reproducible = true;
-      setup.optimizer = optimizer;
-      setup.precision = precision;
-      setup.steps = 4;
-      setup.micro_batches = 5;
-      const Outcome one = train(setup);
-      for (const int ranks : {2, 3, 5, 6}) {
-        for (const bool is_sharded : {false, true}) {
-          setup.ranks = ranks;
-          setup.is_sharded = is_sharded;
-          const Outcome several = train(setup);
-          EXPECT_EQ(several.weights_hash, one.weights_hash)
-              << optimizer << ", " << ranks << " ranks, sharded " << is_sharded;
-          EXPECT_EQ(several.losses, one.losses);
-        }
-      }
+  using Kind = std::pair<std::string, at::ScalarType>;
+  for (const auto& [optimizer, precision] : {Kind{"adamw", at::kFloat},
+                                             {"adamw", at::kBFloat16},
+                                             {"lamb", at::kFloat},
+                                             {"lars", at::kBFloat16}}) {
+    TrainingSetup setup;
+    setup.is_reproducible = true;
+    setup.optimizer = optimizer;
+    setup.precision = precision;
+    setup.steps = 3;
+    setup.micro_batches = 5;
+    const Outcome one = train(setup);
+    for (const auto& [ranks, is_sharded] :
+         {std::pair{2, false}, {3, true}, {5, true}, {6, false}, {6, true}}) {
+      setup.ranks = ranks;
+      setup.is_sharded = is_sharded;
+      const Outcome several = train(setup);
+      EXPECT_EQ(several.weights_hash, one.weights_hash)
+          << optimizer << ", " << ranks << " ranks, sharded " << is_sharded;
+      EXPECT_EQ(several.losses, one.losses);
     }
   }
 }
