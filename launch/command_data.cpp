@@ -12,6 +12,7 @@
 #include "data/dataset.h"
 #include "data/import.h"
 #include "launch/command.h"
+#include "launch/import_text.h"
 #include "launch/world.h"
 
 namespace kiln {
@@ -23,12 +24,13 @@ struct ImportWords {
   std::string split = "train";
   std::int64_t shard_mb = 256;
   ImportOptions options;
+  std::shared_ptr<TextWords> text = std::make_shared<TextWords>();
 };
 
 ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
   if (words.format == "idx") return import_idx(options, words.split);
   if (words.format == "images") return import_images(options);
-  throw usage_error("{}", unknown_name("format", words.format, {"idx", "images"}));
+  throw usage_error("{}", unknown_name("format", words.format, {"idx", "images", "text", "jsonl"}));
 }
 
 /// Ranks share the shards; the first describes what all have made.
@@ -38,6 +40,9 @@ CommandResult run_import(const ImportWords& words, World& world) {
   options.num_ranks = world.size();
   options.shard_bytes = words.shard_mb << 20;
   if (options.num_threads == 0) options.num_threads = world.cores();
+  if (words.format == "text" || words.format == "jsonl") {
+    return import_text_in_world(words.format, *words.text, options, world);
+  }
   std::unique_ptr<ProgressBar> bar;
   options.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar = std::make_unique<ProgressBar>("import", "samples", total);
@@ -62,8 +67,10 @@ CommandResult run_import(const ImportWords& words, World& world) {
 }
 
 void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
-  app.add_option("format", words->format,
-                 "idx (MNIST family, gzipped or not) or images (folder tree: class = folder).")
+  app.add_option(
+         "format", words->format,
+         "idx (MNIST family, gzipped or not), images (folder tree: class = folder), text, or "
+         "jsonl (a JSON object a line).")
       ->required();
   app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
   app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
@@ -77,10 +84,12 @@ void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
   app.add_option("--max-side", words->options.max_side,
                  "images: scales down so that the longer side has at most so many pixels.");
   app.add_option("--field", words->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
+  declare_text_words(app, words->text);
   set_examples(
       app,
       "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
-      "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work");
+      "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work\n"
+      "  kiln data import text books/ --vocab vocab.txt --out d");
 }
 
 nlohmann::json describe_fields(const Manifest& manifest) {
@@ -122,6 +131,9 @@ CommandResult run_info(const std::string& path) {
     }
     if (!manifest.class_names.empty()) fmt::print("  {} classes\n", manifest.class_names.size());
     fmt::print("  fingerprint {}\n", manifest.fingerprint());
+  }
+  if (manifest.kind == "text") {
+    json["text"] = describe_text_dataset(path, launcher_rank().rank == 0);
   }
   return {ExitCode::kDone, json};
 }

@@ -13,6 +13,8 @@ const std::vector<Command>& command_table() {
        declare_launch},
       {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.",
        false, declare_report},
+      {"tokenizer", "Learns a WordPiece vocabulary; encodes text with one.", true,
+       declare_tokenizer},
   };
   return table;
 }
