@@ -7,6 +7,7 @@
 
 #include "core/checkpoint_manifest.h"
 #include "core/checkpoint_reader.h"
+#include "core/log.h"
 #include "core/progress_bar.h"
 #include "core/run_folder.h"
 #include "core/safetensors.h"
@@ -145,6 +146,7 @@ void CheckpointWriter::start(Phase success, Phase failure, void (CheckpointWrite
       phase_ = success;
     } catch (const std::exception& error) {
       failure_ = error.what();
+      if (failure == Phase::kIdle) warn();  // of a commit: the loop hears of it only at the end
       phase_ = failure;
     }
   };
@@ -172,7 +174,7 @@ void CheckpointWriter::write_files() {
       snapshot.manifest.files[file->name] =
           write_safetensors(partial_ / file->name, file->tensors, {}, files_);
   write_durably(files_, part_path(options_.rank), snapshot.manifest.to_text());
-  files_.sync_directory(partial_);
+  files_.sync_directory(partial_);  // rank 0 does so too, but perhaps from another host
   cost_.write_s = seconds_since(began);
 }
 
@@ -215,13 +217,19 @@ void CheckpointWriter::commit() {
 void CheckpointWriter::abandon() {
   wait();
   KILN_CHECK(is_pending(), "abandon() without begin()");
+  if (failure_.empty()) failure_ = "another rank could not write its part, see RUN/ranks/*.log";
+  warn();
   phase_ = Phase::kIdle;
   if (options_.rank != 0) return;
   try {
     files_.remove_all(partial_);
   } catch (const Error& error) {  // nobody reads it, and the next start tries again
-    failure_ += failure_.empty() ? error.what() : fmt::format("; {}", error.what());
+    log_warning("{}", error.what());
   }
+}
+
+void CheckpointWriter::warn() const {
+  log_warning("the checkpoint of step {} was not saved: {}", snapshot_->manifest.step, failure_);
 }
 
 void CheckpointWriter::check_attempt() const {
@@ -253,8 +261,7 @@ void CheckpointWriter::publish() {
   }
   files_.rename(partial_, folder_);
   files_.sync_directory(folder_.parent_path());
-  files_.remove_all(replaced);
-  remove_old();
+  tidy_up(replaced);
 }
 
 /// Keeps the newest `keep` readable checkpoints up to the one just saved, those of keep_every, and
@@ -269,6 +276,16 @@ void CheckpointWriter::remove_old() const {
     const fs::path removed = with_suffix(path, ".removed");
     files_.rename(path, removed);  // in one go, so that half of one is never found
     files_.remove_all(removed);
+  }
+}
+
+/// What stays because of a fault here takes room, and no more: the save itself is through.
+void CheckpointWriter::tidy_up(const fs::path& replaced) const {
+  try {
+    files_.remove_all(replaced);
+    remove_old();
+  } catch (const Error& error) {
+    log_warning("an old checkpoint was not removed: {}", error.what());
   }
 }
 

@@ -93,8 +93,8 @@ class CheckpointWriter {
   void abandon();
   /// Until this rank's thread has nothing left to write.
   void wait();
-  /// Why the last save failed on this rank, or why its commit did; empty if it did not. Complete
-  /// only when has_failed() or after wait().
+  /// Why the last save was not kept, as far as this rank knows; empty if it was. Complete after
+  /// wait(); rank 0 knows of every failure, and has logged it.
   std::string failure() const;
 
   struct Cost {
@@ -111,7 +111,9 @@ class CheckpointWriter {
   void take_snapshot(const CheckpointState& state);
   void write_files();
   void publish();
+  void tidy_up(const std::filesystem::path& replaced) const;
   void remove_old() const;
+  void warn() const;
   void check_attempt() const;
   std::filesystem::path part_path(int rank) const;
   void start(Phase success, Phase failure, void (CheckpointWriter::*job)());

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <thread>
 
-#include "core/log.h"
+#include "core/on_all_ranks.h"
 #include "core/phase.h"
 
 namespace kiln {
@@ -320,11 +320,7 @@ void Trainer::settle_save(const StepVote::Result& agreed) {
   const int done = agreed.num_saved + agreed.num_failed_to_save;
   if (!is_save_unsettled_ || done < parts_.communicator.size()) return;
   is_save_unsettled_ = false;
-  has_save_failed_ = agreed.num_failed_to_save > 0;
-  if (!has_save_failed_) return parts_.writer->commit();
-  if (parts_.writer->has_failed()) {
-    log_warning("checkpoint of step {} not saved: {}", saved_step_, parts_.writer->failure());
-  }
+  if (agreed.num_failed_to_save == 0) return parts_.writer->commit();
   parts_.writer->abandon();
   saved_step_ = -1;
 }
@@ -350,7 +346,6 @@ void Trainer::save() {
   parts_.writer->begin(state);
   saved_step_ = step_;
   is_save_unsettled_ = true;
-  has_save_failed_ = false;
 }
 
 // Until the save under way is committed or abandoned. A vote that was cast before a save began must
@@ -367,12 +362,13 @@ void Trainer::save_and_finish() {
   save();
   finish_save();
   if (!parts_.writer) return;
-  parts_.writer->wait();
-  if (has_save_failed_) {
-    throw checkpoint_error("the last checkpoint, of step {}, could not be saved{}{}", step_,
-                           parts_.writer->failure().empty() ? " on another rank" : ": ",
-                           parts_.writer->failure());
-  }
+  run_on_all_ranks(parts_.communicator, [&] {
+    parts_.writer->wait();
+    const std::string failure = parts_.writer->failure();
+    if (!failure.empty()) {
+      throw checkpoint_error("the last checkpoint, of step {}, was not saved: {}", step_, failure);
+    }
+  });
 }
 
 }  // namespace kiln

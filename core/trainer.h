@@ -131,7 +131,6 @@ class Trainer {
   std::int64_t saved_step_ = -1;
   std::vector<Batch> upcoming_;
   bool is_save_unsettled_ = false;
-  bool has_save_failed_ = false;
 
   StepReport report_;
   Clock::time_point last_report_ = Clock::now();

@@ -243,6 +243,9 @@ TEST_P(CheckpointFaults, AnyFailedOperationCostsAtMostThisSave) {
   fail_each_operation(FaultyFileSystem::Fault::kDiskFull,
                       [&](const fs::path& run_dir, Savers& savers) {
                         expect_newest_is_old_or_new(run_dir);
+                        if (savers.failure().empty()) {  // then the two ranks' save is there
+                          EXPECT_EQ(find_newest_checkpoint(run_dir).reader->manifest().ranks, 2);
+                        }
                         EXPECT_TRUE(savers.save(300));
                         EXPECT_EQ(savers.failure(), "");
                         const NewestCheckpoint newest = find_newest_checkpoint(run_dir);

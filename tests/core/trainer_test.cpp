@@ -4,7 +4,8 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <fstream>
+#include <filesystem>
+#include <string>
 
 #include "tests/support/temporary_folder.h"
 #include "tests/support/toy_training.h"
@@ -277,19 +278,25 @@ TEST(Trainer, EvaluatesWithAverageWeightsAndPutsTheOthersBack) {
   }
 }
 
+// Every rank's files can be written; only rank 0's commit, behind the loop's back, cannot.
 TEST(Trainer, AFailedLastSaveIsAnError) {
   const TemporaryFolder run;
   TrainingSetup setup;
   setup.ranks = 2;
   setup.run_dir = run.path();
   setup.steps = 2;
-  setup.evaluate = nullptr;
-  std::ofstream(run.path() / "checkpoints") << "a file where the folder should be";
+  setup.is_stop_requested = [&](int, std::int64_t) {
+    std::filesystem::create_directories(run / "checkpoints/step-000000002.partial/manifest.json");
+    return false;
+  };
   try {
     train(setup);
     FAIL() << "did not notice";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kCheckpoint);
+    EXPECT_NE(std::string(error.what()).find("the last checkpoint, of step 2, was not saved"),
+              std::string::npos)
+        << error.what();
   }
 }
 
