@@ -8,7 +8,6 @@
 #include "core/progress_bar.h"
 #include "data/text_import.h"
 #include "data/token_stream.h"
-#include "launch/world.h"
 
 namespace kiln {
 

@@ -5,10 +5,9 @@
 
 #include "data/import.h"
 #include "launch/command.h"
+#include "launch/world.h"
 
 namespace kiln {
-
-class World;
 
 /// What `kiln data import text|jsonl` asks beside what all formats share.
 struct TextWords {
