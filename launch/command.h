@@ -39,6 +39,7 @@ std::function<CommandResult()> declare_data(CLI::App& app);
 std::function<CommandResult()> declare_launch(CLI::App& app);
 std::function<CommandResult()> declare_report(CLI::App& app);
 std::function<CommandResult()> declare_tokenizer(CLI::App& app);
+std::function<CommandResult()> declare_train(CLI::App& app);
 
 /// The help text below the options: examples.
 void set_examples(CLI::App& app, const std::string& text);

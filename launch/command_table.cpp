@@ -6,6 +6,8 @@ namespace kiln {
 
 const std::vector<Command>& command_table() {
   static const std::vector<Command> table = {
+      {"train", "Pretrains what a recipe says; resumes where the run folder has a checkpoint.",
+       true, declare_train},
       {"checkpoint", "Lists, verifies, inspects, compares and hashes checkpoints.", true,
        declare_checkpoint},
       {"data", "Makes, describes and checks datasets.", true, declare_data},

@@ -1,0 +1,27 @@
+#include "launch/device.h"
+
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace kiln {
+
+at::Device choose_device(const std::string& name, World& world) {
+  const auto num_gpus = static_cast<int>(torch::cuda::device_count());
+  if (name == "cpu" || (name == "auto" && num_gpus == 0)) return at::kCPU;
+  if (num_gpus == 0) {
+    throw usage_error(
+        "run.device = \"cuda\" but this program sees no GPU: no driver, none visible "
+        "(CUDA_VISIBLE_DEVICES), or a build without CUDA");
+  }
+  if (world.ranks_on_node() > num_gpus) {
+    throw usage_error(
+        "{} ranks on a node with {} GPUs: start one rank per GPU, or set "
+        "run.device=cpu",
+        world.ranks_on_node(), num_gpus);
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(world.rank_on_node())};
+}
+
+}  // namespace kiln

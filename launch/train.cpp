@@ -1,0 +1,213 @@
+#include "launch/train.h"
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "core/checkpoint.h"
+#include "core/checkpoint_reader.h"
+#include "core/ledger.h"
+#include "core/log.h"
+#include "core/metrics_log.h"
+#include "core/on_all_ranks.h"
+#include "core/run_folder.h"
+#include "core/schedule.h"
+#include "core/trainer.h"
+#include "data/loader.h"
+#include "dist/gradient_exchange.h"
+#include "launch/device.h"
+#include "launch/environment.h"
+#include "launch/stop_signal.h"
+#include "launch/weights_source.h"
+#include "launch/world.h"
+
+// From a recipe to the objects of a run. The first of the six files of docs/tour.md.
+
+namespace kiln {
+
+namespace {
+
+/// RUN/, which rank 0 holds for all of them.
+struct HeldFolder {
+  std::filesystem::path path;
+  std::int64_t attempt = 0;
+  std::optional<RunFolder> lock;  // rank 0
+};
+
+HeldFolder hold_run_folder(const TrainingSetup& setup, World& world) {
+  HeldFolder held{setup.recipe.run.dir};
+  const at::Tensor attempt = at::zeros({1}, at::kLong);
+  run_on_all_ranks(world.communicator(), [&] {
+    if (world.rank() != 0) return;
+    held.lock.emplace(RunFolder::open(held.path));
+    attempt.fill_(held.lock->attempt());
+  });
+  world.communicator().broadcast(attempt, 0).wait();
+  held.attempt = attempt.item<std::int64_t>();
+  log_to_folder(held.path);
+  return held;
+}
+
+void check_ranks(const TrainingSetup& setup, World& world) {
+  if (world.size() > setup.num_micro_batches()) {
+    throw usage_error(
+        "{} ranks for {} micro-batches: train.global_batch = {} is cut into micro-batches of "
+        "train.micro_batch = {}, and every rank needs one. Start fewer ranks, or make "
+        "train.micro_batch smaller",
+        world.size(), setup.num_micro_batches(), setup.recipe.train.global_batch,
+        setup.recipe.train.micro_batch);
+  }
+  check_equal_on_all_ranks(world.communicator(), "recipe", setup.recipe_hash());
+}
+
+std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world,
+                                    const std::filesystem::path& run_folder) {
+  const Recipe& recipe = setup.recipe;
+  LoaderOptions options;
+  options.global_batch = recipe.train.global_batch;
+  options.micro_batch = recipe.train.micro_batch;
+  options.rank = world.rank();
+  options.num_ranks = world.size();
+  options.num_threads = setup.data.workers > 0 ? setup.data.workers : world.cores();
+  options.timeout_s = recipe.parallel.timeout_s;
+  const auto prepare = [&objective = *setup.objective, seed = recipe.run.seed](Batch& batch) {
+    objective.prepare(batch, static_cast<std::uint64_t>(seed));
+  };
+  std::unique_ptr<Loader> loader = std::make_unique<ThreadedLoader>(
+      setup.data.source, SampleOrder(setup.data.order), options, prepare);
+  if (!recipe.log.ledger) return loader;
+  return std::make_unique<LedgerLoader>(std::move(loader), run_folder, world.rank(),
+                                        options.global_batch);
+}
+
+MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicator) {
+  ExchangeOptions options;
+  options.is_reproducible = setup.recipe.run.reproducible;
+  options.is_sharded = setup.recipe.parallel.shard_optimizer && communicator.size() > 1;
+  options.reduce_dtype = setup.recipe.parallel.reduce_dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  options.num_micro_batches = setup.num_micro_batches();
+  return [options, &communicator](FlatParameters& flat) {
+    return make_gradient_exchange(flat, communicator, options);
+  };
+}
+
+CheckpointState checkpoint_header(const TrainingSetup& setup) {
+  CheckpointState header;
+  header.identity = setup.identity();
+  header.environment = environment_facts();
+  header.recipe_hash = setup.recipe_hash();
+  header.dataset_fingerprint = setup.data.info.fingerprint;
+  return header;
+}
+
+CheckpointWriter::Options writer_options(const TrainingSetup& setup, const HeldFolder& folder,
+                                         World& world) {
+  const CheckpointOptions& options = setup.recipe.checkpoint;
+  return {.run_dir = folder.path,
+          .rank = world.rank(),
+          .ranks = world.size(),
+          .attempt = folder.attempt,
+          .keep = options.keep,
+          .keep_every = options.keep_every,
+          .async = options.async};
+}
+
+/// Goes on from the newest valid checkpoint, or takes the weights run.init_from names, or neither.
+void restore(Trainer& trainer, TrainingSetup& setup, const NewestCheckpoint& newest) {
+  for (const PassedOver& passed : newest.passed_over) {
+    log_warning("passing over {}: {}", passed.folder.string(), passed.reason);
+  }
+  const RunOptions& run = setup.recipe.run;
+  if (newest.reader) {
+    const auto& manifest = newest.reader->manifest();
+    for (const std::string& key : check_identity(manifest.identity, setup.identity(),
+                                                 run.allow_change, newest.reader->folder())) {
+      log_warning("{} differs from the run so far, as run.allow_change says", key);
+    }
+    trainer.resume(*newest.reader);
+    log_info("going on from {}", newest.reader->folder().string());
+  } else if (!run.init_from.empty()) {
+    const auto source = std::make_shared<WeightsSource>(WeightsSource::open(run.init_from));
+    trainer.load_weights(weights_or_initial(source, *setup.objective));
+    log_info("weights from {}", run.init_from);
+  }
+}
+
+void write_resolved_recipe(const TrainingSetup& setup, const HeldFolder& folder) {
+  if (!folder.lock) return;
+  write_file_atomically(posix_file_system(), folder.path / "recipe.toml",
+                        setup.reader.resolved_toml());
+}
+
+nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
+                         std::int64_t first_sample, double seconds) {
+  const std::int64_t done = trainer.samples_seen() - first_sample;
+  return {{"step", trainer.step()},
+          {"samples", trainer.samples_seen()},
+          {"loss", done > 0 ? nlohmann::json(trainer.loss()) : nlohmann::json(nullptr)},
+          {"samples_per_s", done > 0 ? static_cast<double>(done) / seconds : 0.0},
+          {"weights_hash", trainer.weights_hash()},
+          {"run_dir", folder.path.string()}};
+}
+
+CommandResult train_in(World& world, TrainingSetup& setup) {
+  const Recipe& recipe = setup.recipe;
+  at::set_num_threads(
+      static_cast<int>(recipe.run.threads > 0 ? recipe.run.threads : world.cores()));
+  check_ranks(setup, world);
+  const at::Device device = choose_device(recipe.run.device, world);
+  setup.objective->module().to(device);
+
+  HeldFolder folder = hold_run_folder(setup, world);
+  const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
+  const std::unique_ptr<Loader> loader = make_loader(setup, world, folder.path);
+  CheckpointWriter writer(writer_options(setup, folder, world));
+  std::optional<MetricsLog> log;
+  Trainer trainer(
+      {.recipe = recipe,
+       .total_samples = setup.total_samples,
+       .schedule = Schedule(recipe.schedule, recipe.optimizer.lr.value(), setup.total_samples,
+                            setup.data.info.num_samples, recipe.train.global_batch),
+       .objective = *setup.objective,
+       .loader = *loader,
+       .communicator = world.communicator(),
+       .make_exchange = make_exchange(setup, world.communicator()),
+       .writer = &writer,
+       .header = checkpoint_header(setup),
+       .device = device,
+       .hooks = {.is_stop_requested = is_stop_requested,
+                 .report =
+                     [&](const StepReport& report) {
+                       if (log) log->report(report);
+                     },
+                 .evaluate = {}}});
+  restore(trainer, setup, newest);
+  write_resolved_recipe(setup, folder);
+  if (world.rank() == 0) {
+    log.emplace(MetricsLog::Options{.run_folder = folder.path,
+                                    .total_samples = setup.total_samples,
+                                    .samples_seen = trainer.samples_seen(),
+                                    .first_step = trainer.step()});
+  }
+
+  const std::int64_t first_sample = trainer.samples_seen();
+  const auto start = std::chrono::steady_clock::now();
+  const ExitCode code = trainer.run();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  log.reset();
+  log_info("{} after step {} in {}", code == ExitCode::kStopped ? "stopped and saved" : "done",
+           trainer.step(), folder.path.string());
+  return {code, result_of(trainer, folder, first_sample, seconds.count())};
+}
+
+}  // namespace
+
+CommandResult train(TrainingSetup setup) {
+  install_stop_signals();
+  return run_in_world(setup.recipe.parallel.timeout_s,
+                      [&](World& world) { return train_in(world, setup); });
+}
+
+}  // namespace kiln

@@ -1,0 +1,116 @@
+#include "launch/weights_source.h"
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "core/checkpoint_reader.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "models/interchange/huggingface.h"
+
+namespace kiln {
+
+struct WeightsSource::Impl {
+  std::optional<CheckpointReader> checkpoint;
+  std::map<std::string, at::Tensor> tensors;  // of a Hugging Face folder
+};
+
+WeightsSource::WeightsSource() : impl_(std::make_unique<Impl>()) {}
+WeightsSource::~WeightsSource() = default;
+WeightsSource::WeightsSource(WeightsSource&&) noexcept = default;
+WeightsSource& WeightsSource::operator=(WeightsSource&&) noexcept = default;
+
+namespace {
+
+std::vector<Parameter> all_parameters(Objective& objective) {
+  std::vector<Parameter> all;
+  for (std::size_t phase = 0; phase < objective.phases().size(); ++phase) {
+    for (Parameter& parameter : objective.parameters(phase)) all.push_back(std::move(parameter));
+  }
+  return all;
+}
+
+bool fits(const WeightsSource& source, const std::string& name, const at::Tensor& tensor) {
+  return source.contains(name) && source.shape(name) == tensor.sizes().vec();
+}
+
+}  // namespace
+
+WeightsSource WeightsSource::open(const std::filesystem::path& path) {
+  WeightsSource source;
+  source.name_ = std::filesystem::path(path / "").parent_path().filename().string();
+  if (is_huggingface_folder(path)) {
+    const ImportedModel imported = import_huggingface(path);
+    for (const Parameter& parameter : all_parameters(*imported.objective)) {
+      source.impl_->tensors[parameter.name] = parameter.tensor.detach();
+    }
+    for (const Buffer& buffer : imported.objective->buffers()) {
+      source.impl_->tensors["buffer/" + buffer.name] = buffer.tensor;
+    }
+  } else {
+    source.impl_->checkpoint.emplace(open_checkpoint(path));
+    source.step_ = source.impl_->checkpoint->step();
+    source.name_ = source.impl_->checkpoint->folder().filename().string();
+  }
+  return source;
+}
+
+bool WeightsSource::contains(const std::string& name) const {
+  return impl_->checkpoint ? impl_->checkpoint->contains(name) : impl_->tensors.contains(name);
+}
+
+at::Tensor WeightsSource::read(const std::string& name, Range elements) const {
+  if (impl_->checkpoint) return impl_->checkpoint->read(name, elements);
+  const at::Tensor flat = impl_->tensors.at(name).reshape({-1});
+  return flat.slice(0, elements.begin, elements.end).to(at::kFloat);
+}
+
+std::vector<std::int64_t> WeightsSource::shape(const std::string& name) const {
+  if (impl_->checkpoint) return impl_->checkpoint->manifest().tensors.at(name).shape;
+  return impl_->tensors.at(name).sizes().vec();
+}
+
+std::function<at::Tensor(const std::string&, Range)> weights_or_initial(
+    std::shared_ptr<const WeightsSource> source, Objective& objective) {
+  std::map<std::string, at::Tensor> initial;
+  std::string names;
+  const std::vector<Parameter> parameters = all_parameters(objective);
+  for (const Parameter& parameter : parameters) {
+    if (fits(*source, parameter.name, parameter.tensor)) continue;
+    initial[parameter.name] = parameter.tensor.detach().to(at::kCPU, at::kFloat).reshape({-1});
+    names += (names.empty() ? "" : ", ") + parameter.name;
+  }
+  if (initial.size() == parameters.size()) {
+    throw checkpoint_error("'{}' has no tensor of this model", source->name());
+  }
+  if (!initial.empty()) log_info("new, not in '{}': {}", source->name(), names);
+  return [source, initial](const std::string& name, Range elements) {
+    const auto found = initial.find(name);
+    if (found == initial.end()) return source->read(name, elements);
+    return found->second.slice(0, elements.begin, elements.end);
+  };
+}
+
+void load_objective(const WeightsSource& source, Objective& objective, bool prefer_average) {
+  const at::NoGradGuard no_grad;
+  std::string missing;
+  const auto load = [&](const std::string& name, at::Tensor tensor) {
+    if (!fits(source, name, tensor)) {
+      missing += (missing.empty() ? "" : ", ") + name;
+      return;
+    }
+    tensor.copy_(source.read(name, {0, tensor.numel()}).view(tensor.sizes()));
+  };
+  for (const Parameter& parameter : all_parameters(objective)) {
+    const std::string average = "ema/" + parameter.name;
+    load(prefer_average && source.contains(average) ? average : parameter.name, parameter.tensor);
+  }
+  for (const Buffer& buffer : objective.buffers()) load("buffer/" + buffer.name, buffer.tensor);
+  if (!missing.empty()) {
+    throw checkpoint_error("'{}' lacks tensors of this model, or has them in other shapes: {}",
+                           source.name(), missing);
+  }
+}
+
+}  // namespace kiln
