@@ -72,6 +72,8 @@ void check_ranges(RecipeReader& reader, const Recipe& recipe) {
   at_least("checkpoint.keep", static_cast<double>(recipe.checkpoint.keep), 1);
   at_least("log.every", static_cast<double>(recipe.log.every), 1);
   at_least("eval.every", static_cast<double>(recipe.eval.every), 0);
+  at_least("eval.k", static_cast<double>(recipe.eval.k), 1);
+  at_least("eval.temperature", recipe.eval.temperature, 1e-6);
   at_least("run.threads", static_cast<double>(recipe.run.threads), 0);
   if (recipe.optimizer.betas.size() != 2) reader.problem("optimizer.betas should be two numbers");
   if (recipe.ema.decay < 0 || recipe.ema.decay >= 1) {
@@ -100,6 +102,7 @@ Recipe read_engine_sections(RecipeReader& reader) {
   check_choice(reader, "schedule.name", recipe.schedule.name,
                {"constant", "linear", "linear_after_warmup", "cosine"});
   check_choice(reader, "parallel.reduce_dtype", recipe.parallel.reduce_dtype, {"fp32", "bf16"});
+  check_choice(reader, "eval.pool", recipe.eval.pool, {"mean", "cls"});
   check_length(reader, recipe.train);
   resolve_micro_batch(reader, recipe.train);
   resolve_learning_rate(reader, recipe.train, recipe.optimizer);

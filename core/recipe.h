@@ -176,7 +176,11 @@ struct EvalOptions {
   std::string path;
   std::string train_path;
   std::int64_t max_samples = 0;
+  std::int64_t train_samples = 0;
   std::int64_t pictures = 8;
+  std::string pool = "mean";
+  std::int64_t k = 20;
+  double temperature = 0.07;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -185,7 +189,13 @@ struct EvalOptions {
     visit("train_path", train_path, "Labelled dataset that kNN and probe learn from.", kExecution);
     visit("max_samples", max_samples, "Evaluates on the first so many samples; 0: all.",
           kExecution);
+    visit("train_samples", train_samples,
+          "kNN and probe learn from the first so many samples; 0: all.", kExecution);
     visit("pictures", pictures, "Samples shown in pictures.", kExecution);
+    visit("pool", pool, "Features: mean of the tokens, or cls, the class token.", kExecution);
+    visit("k", k, "kNN: neighbours that vote.", kExecution);
+    visit("temperature", temperature, "kNN: a neighbour's weight is exp(cosine / temperature).",
+          kExecution);
   }
 };
 

@@ -36,6 +36,9 @@ const std::vector<Command>& command_table();
 // One file each: command_NAME.cpp.
 std::function<CommandResult()> declare_checkpoint(CLI::App& app);
 std::function<CommandResult()> declare_data(CLI::App& app);
+std::function<CommandResult()> declare_eval(CLI::App& app);
+std::function<CommandResult()> declare_export(CLI::App& app);
+std::function<CommandResult()> declare_import(CLI::App& app);
 std::function<CommandResult()> declare_launch(CLI::App& app);
 std::function<CommandResult()> declare_report(CLI::App& app);
 std::function<CommandResult()> declare_tokenizer(CLI::App& app);

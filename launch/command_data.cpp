@@ -10,7 +10,9 @@
 #include "core/nearest_name.h"
 #include "core/progress_bar.h"
 #include "data/dataset.h"
+#include "data/doctor.h"
 #include "data/import.h"
+#include "data/verify.h"
 #include "launch/command.h"
 #include "launch/import_text.h"
 #include "launch/world.h"
@@ -30,7 +32,9 @@ struct ImportWords {
 ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
   if (words.format == "idx") return import_idx(options, words.split);
   if (words.format == "images") return import_images(options);
-  throw usage_error("{}", unknown_name("format", words.format, {"idx", "images", "text", "jsonl"}));
+  if (words.format == "hdf5") return import_hdf5(options);
+  throw usage_error(
+      "{}", unknown_name("format", words.format, {"idx", "images", "hdf5", "text", "jsonl"}));
 }
 
 /// Ranks share the shards; the first describes what all have made.
@@ -66,11 +70,10 @@ CommandResult run_import(const ImportWords& words, World& world) {
            {"fingerprint", manifest.fingerprint()}}};
 }
 
-void declare_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
-  app.add_option(
-         "format", words->format,
-         "idx (MNIST family, gzipped or not), images (folder tree: class = folder), text, or "
-         "jsonl (a JSON object a line).")
+void declare_data_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
+  app.add_option("format", words->format,
+                 "idx (MNIST family, gzipped or not), images (folder tree: class = folder), hdf5, "
+                 "text, or jsonl (a JSON object a line).")
       ->required();
   app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
   app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
@@ -138,6 +141,72 @@ CommandResult run_info(const std::string& path) {
   return {ExitCode::kDone, json};
 }
 
+CommandResult run_verify(const std::string& path) {
+  std::unique_ptr<ProgressBar> bar;
+  const VerifyReport report = verify_dataset(
+      path, std::thread::hardware_concurrency(), [&](std::int64_t done, std::int64_t total) {
+        if (!bar) bar = std::make_unique<ProgressBar>("verify", "bytes", total);
+        bar->update(done);
+      });
+  bar.reset();
+  std::string faults;
+  for (const DatasetFault& fault : report.faults) {
+    faults += fmt::format("\n  {}{}{}: {}", fault.shard, fault.field.empty() ? "" : ", field ",
+                          fault.field, fault.what);
+  }
+  if (!faults.empty()) {
+    throw data_error("{} is damaged; restore these shards from a copy or import again:{}", path,
+                     faults);
+  }
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {} shards, {}: every byte is as written\n", path, report.num_shards,
+               format_bytes(static_cast<double>(report.num_bytes)));
+  }
+  return {ExitCode::kDone, {{"shards", report.num_shards}, {"bytes", report.num_bytes}}};
+}
+
+nlohmann::json to_json(const DoctorReport& report) {
+  nlohmann::json fields = nlohmann::json::array();
+  for (const FieldCost& field : report.fields) {
+    fields.push_back({{"field", field.field},
+                      {"layout", field.layout},
+                      {"direct", field.is_direct},
+                      {"bytes_per_sample", field.bytes_per_sample}});
+  }
+  return {{"samples", report.num_samples},
+          {"shards", report.num_shards},
+          {"bytes", report.num_bytes},
+          {"file_system", report.file_system},
+          {"fields", fields},
+          {"read_per_s", report.read_per_s},
+          {"cold_read_per_s", report.cold_read_per_s},
+          {"decode_per_s", report.decode_per_s},
+          {"needs_repack", report.needs_repack},
+          {"advice", report.advice}};
+}
+
+CommandResult run_doctor(const std::string& path, double needed_per_s) {
+  const DoctorReport report = examine_dataset(path);
+  nlohmann::json json = to_json(report);
+  if (needed_per_s > 0) json["threads_needed"] = threads_needed(report, needed_per_s);
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {} samples in {} shards on {}\n", path, format_count(report.num_samples),
+               report.num_shards, report.file_system);
+    for (const FieldCost& field : report.fields) {
+      fmt::print(
+          "  {:10} {}, {} per sample, {}\n", field.field, field.layout,
+          format_bytes(field.bytes_per_sample),
+          field.is_direct ? "read directly by many threads" : "read through HDF5's one lock");
+    }
+    fmt::print("one thread: {:.0f} samples/s from memory, {:.0f} from disk", report.read_per_s,
+               report.cold_read_per_s);
+    if (report.decode_per_s > 0) fmt::print(", {:.0f} decoded and cropped", report.decode_per_s);
+    fmt::print("\n");
+    for (const std::string& advice : report.advice) fmt::print("advice: {}\n", advice);
+  }
+  return {ExitCode::kDone, json};
+}
+
 }  // namespace
 
 std::function<CommandResult()> declare_data(CLI::App& app) {
@@ -145,13 +214,21 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   auto words = std::make_shared<ImportWords>();
   words->options.num_threads = 0;
   auto path = std::make_shared<std::string>();
+  auto needed_per_s = std::make_shared<double>(0.0);
   CLI::App* import =
       app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
-  declare_import(*import, words);
+  declare_data_import(*import, words);
   CLI::App* info = app.add_subcommand("info", "Describes a dataset.");
-  info->add_option("path", *path, "Dataset folder.")->required();
+  CLI::App* verify = app.add_subcommand("verify", "Re-hashes every shard; 3 when a byte differs.");
+  CLI::App* doctor = app.add_subcommand("doctor", "Measures what reading costs, and advises.");
+  doctor->add_option("--needed", *needed_per_s, "Samples per second that training wants.");
+  for (CLI::App* sub : {info, verify, doctor}) {
+    sub->add_option("path", *path, "Dataset folder.")->required();
+  }
   return [=] {
     if (info->parsed()) return run_info(*path);
+    if (verify->parsed()) return run_verify(*path);
+    if (doctor->parsed()) return run_doctor(*path, *needed_per_s);
     return run_in_world(600, [&](World& world) { return run_import(*words, world); });
   };
 }

@@ -8,6 +8,9 @@ const std::vector<Command>& command_table() {
   static const std::vector<Command> table = {
       {"train", "Pretrains what a recipe says; resumes where the run folder has a checkpoint.",
        true, declare_train},
+      {"eval", "Evaluates a run, a checkpoint or a Hugging Face folder.", true, declare_eval},
+      {"export", "Writes a checkpoint as a Hugging Face folder.", false, declare_export},
+      {"import", "Makes a checkpoint of a Hugging Face folder.", false, declare_import},
       {"checkpoint", "Lists, verifies, inspects, compares and hashes checkpoints.", true,
        declare_checkpoint},
       {"data", "Makes, describes and checks datasets.", true, declare_data},

@@ -26,6 +26,13 @@ OpenedData open_images(RecipeReader& reader, const Recipe& recipe, DataOptions o
   const std::shared_ptr<const Dataset> dataset = open_dataset(options);
   OpenedData data;
   data.info = describe_images(*dataset, image);
+  if (use == DataUse::kTraining) {
+    // What the model is trained with is part of the resolved recipe: an evaluation on other images
+    // normalises them the same way.
+    image.mean = data.info.mean;
+    image.std = data.info.std;
+    reader.update("data", image);
+  }
   data.source = make_image_source(dataset, image, seed);
   data.order = {.num_samples = data.source->num_samples(),
                 .block_samples = dataset->shard_samples(),

@@ -1,0 +1,43 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <memory>
+
+#include "core/log.h"
+#include "core/picture.h"
+#include "launch/command.h"
+#include "launch/eval_target.h"
+#include "launch/evaluate.h"
+
+namespace kiln {
+
+std::function<CommandResult()> declare_eval(CLI::App& app) {
+  struct Words {
+    std::string what;
+    TargetWords target;
+    std::string out;
+  };
+  auto words = std::make_shared<Words>();
+  app.add_option("what", words->what,
+                 "knn: k nearest neighbours on features; linear: linear probe; reconstruct: hidden "
+                 "pixels, with a picture.")
+      ->required();
+  app.add_option("of", words->target.path,
+                 "A run, a checkpoint's folder, or a Hugging Face folder.")
+      ->required();
+  app.add_option("overrides", words->target.overrides, "section.key=value, over the run's recipe.");
+  app.add_flag("--untrained", words->target.is_untrained,
+               "The same network with its initial weights: what training is held against.");
+  app.add_option("--out", words->out, "reconstruct: the picture; default RUN/reconstructions.png.");
+  set_examples(
+      app,
+      "  kiln eval knn runs/mae_tiny_fashion eval.train_samples=10000\n"
+      "  kiln eval linear runs/mae_tiny_fashion --untrained\n"
+      "  mpirun -np 4 kiln eval reconstruct runs/mae_tiny_fashion/checkpoints/step-000000400\n\n"
+      "eval.path is the dataset evaluated on, eval.train_path the labelled one learned from.\n"
+      "Figures do not depend on the number of ranks; they are kept in RUN/evaluations.jsonl.");
+  return [words] { return evaluate({words->what, words->target, words->out}); };
+}
+
+}  // namespace kiln

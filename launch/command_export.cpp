@@ -1,0 +1,54 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "launch/command.h"
+#include "launch/interchange.h"
+
+namespace kiln {
+
+std::function<CommandResult()> declare_export(CLI::App& app) {
+  struct Words {
+    std::string path, format = "huggingface", out;
+  };
+  auto words = std::make_shared<Words>();
+  app.add_option("checkpoint", words->path, "A run, or one of its checkpoints.")->required();
+  app.add_option("--format", words->format, "huggingface: config.json and model.safetensors.");
+  app.add_option("--out", words->out, "Folder to make.")->required();
+  set_examples(
+      app,
+      "  kiln export runs/mae --format huggingface --out mae-hf\n\n"
+      "transformers and diffusers load the folder with from_pretrained(). Values are copied "
+      "bit for\nbit; where the checkpoint has a moving average, that is what is exported.");
+  return [words] {
+    if (words->format != "huggingface") {
+      throw usage_error("{}", unknown_name("--format", words->format, {"huggingface"}));
+    }
+    export_checkpoint(words->path, words->out);
+    return CommandResult{};
+  };
+}
+
+std::function<CommandResult()> declare_import(CLI::App& app) {
+  struct Words {
+    std::string path, out;
+  };
+  auto words = std::make_shared<Words>();
+  app.add_option("folder", words->path, "Folder with config.json and model.safetensors.")
+      ->required();
+  app.add_option("--out", words->out, "Run folder to make, with one checkpoint at step 0.")
+      ->required();
+  set_examples(app,
+               "  kiln import vit-mae-base --out runs/imported\n"
+               "  kiln train RECIPE run.init_from=runs/imported\n\n"
+               "run.init_from and kiln eval take such a folder directly, too.");
+  return [words] {
+    import_checkpoint(words->path, words->out);
+    return CommandResult{};
+  };
+}
+
+}  // namespace kiln

@@ -1,0 +1,64 @@
+#include "launch/eval_target.h"
+
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "core/file_io.h"
+#include "launch/weights_source.h"
+#include "models/interchange/huggingface.h"
+#include "models/registry.h"
+
+namespace kiln {
+
+namespace {
+
+/// The run a path belongs to: itself, or RUN of RUN/checkpoints/step-N.
+std::filesystem::path run_folder_of(const std::filesystem::path& path) {
+  if (std::filesystem::exists(path / "recipe.toml")) return path;
+  const auto run = std::filesystem::path(path / "").parent_path().parent_path().parent_path();
+  if (std::filesystem::exists(run / "recipe.toml")) return run;
+  throw usage_error(
+      "'{}' is neither a run (it has no recipe.toml), nor a run's checkpoint, nor a Hugging Face "
+      "folder (config.json and model.safetensors)",
+      path.string());
+}
+
+RecipeReader reader_of_hub_folder(const TargetWords& words) {
+  return RecipeReader::from_text(hub_recipe(import_huggingface(words.path)), words.path,
+                                 words.overrides);
+}
+
+}  // namespace
+
+std::string hub_recipe(const ImportedModel& imported) {
+  std::string text = imported.recipe + "\n[train]\nsteps = 1\n[optimizer]\nlr = 1.0\n";
+  if (imported.data.height == 0) return text;
+  return text + fmt::format("[data]\nsize = {}\nmean = [{}]\nstd = [{}]\n", imported.data.height,
+                            fmt::join(imported.data.mean, ", "),
+                            fmt::join(imported.data.std, ", "));
+}
+
+EvalTarget open_target(const TargetWords& words) {
+  const bool is_hub_folder = is_huggingface_folder(words.path);
+  const auto run = is_hub_folder ? std::filesystem::path() : run_folder_of(words.path);
+  EvalTarget target{is_hub_folder ? reader_of_hub_folder(words)
+                                  : RecipeReader::from_file(run / "recipe.toml", words.overrides)};
+  target.run_folder = run;
+  target.recipe = read_engine_sections(target.reader);
+  const ModelEntry& model = find_model(target.reader.peek("model", "name", "mae"));
+  target.data_kind = model.data_kind;
+  target.data = open_data(target.reader, target.recipe, model.data_kind, DataUse::kEvaluation,
+                          target.recipe.eval.path);
+  target.objective = model.make(target.reader, target.recipe, target.data.info);
+  target.reader.finish();
+  target.name = "untrained";
+  if (!words.is_untrained) {
+    const WeightsSource source = WeightsSource::open(words.path);
+    load_objective(source, *target.objective, /*prefer_average=*/true);
+    target.name = source.name();
+  }
+  target.objective->module().eval();
+  return target;
+}
+
+}  // namespace kiln

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/objective.h"
+#include "core/recipe_reader.h"
+#include "launch/training_setup.h"
+#include "models/interchange/huggingface.h"
+
+namespace kiln {
+
+/// A trained network and the recipe that describes it.
+struct EvalTarget {
+  RecipeReader reader;
+  Recipe recipe = {};
+  std::string data_kind = {};
+  OpenedData data = {};  // eval.path; data.path where that is not given
+  std::unique_ptr<Objective> objective = nullptr;
+  std::string name = {};                  // "step-000000100", "untrained", a folder's name
+  std::filesystem::path run_folder = {};  // empty for Hugging Face folders
+};
+
+struct TargetWords {
+  std::string path;                    // a run, one of its checkpoints, or a Hugging Face folder
+  std::vector<std::string> overrides;  // section.key=value
+  bool is_untrained = false;           // initial weights of the same recipe instead
+};
+
+/// Weights are the moving average where the checkpoint has one.
+EvalTarget open_target(const TargetWords& words);
+
+/// The recipe of a model that comes without one: its [model] and [data] sections, and values of the
+/// others that no evaluation looks at.
+std::string hub_recipe(const ImportedModel& imported);
+
+}  // namespace kiln

@@ -1,0 +1,82 @@
+#include "launch/evaluate.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <fstream>
+#include <optional>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/nearest_name.h"
+#include "core/picture.h"
+#include "launch/device.h"
+#include "launch/evaluations.h"
+#include "launch/world.h"
+
+namespace kiln {
+
+namespace {
+
+using Evaluation = Figures (*)(const Evaluated&);
+
+Evaluation find_evaluation(const std::string& name) {
+  static const std::map<std::string, Evaluation> table = {
+      {"knn", evaluate_knn}, {"linear", evaluate_linear}, {"reconstruct", evaluate_reconstruction}};
+  if (const auto found = table.find(name); found != table.end()) return found->second;
+  throw usage_error("{}", unknown_name("evaluation", name, {"knn", "linear", "reconstruct"}));
+}
+
+std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
+  if (!words.out.empty()) return words.out;
+  const std::string name =
+      words.target.is_untrained ? "reconstructions_untrained.png" : "reconstructions.png";
+  return target.run_folder.empty() ? std::filesystem::path(name) : target.run_folder / name;
+}
+
+void keep(const nlohmann::json& result, const EvalTarget& target) {
+  if (target.run_folder.empty()) return;
+  std::ofstream(target.run_folder / "evaluations.jsonl", std::ios::app) << result.dump() << "\n";
+}
+
+CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation evaluation) {
+  EvalTarget target = open_target(words.target);
+  const Recipe& recipe = target.recipe;
+  const std::int64_t threads = recipe.run.threads > 0 ? recipe.run.threads : world.cores();
+  at::set_num_threads(static_cast<int>(threads));
+  const at::Device device = choose_device(recipe.run.device, world);
+  target.objective->module().to(device);
+  std::optional<OpenedData> train_data;
+  if (!recipe.eval.train_path.empty()) {
+    train_data = open_data(target.reader, recipe, target.data_kind, DataUse::kEvaluation,
+                           recipe.eval.train_path);
+  }
+  const Evaluated evaluated{.objective = *target.objective,
+                            .recipe = recipe,
+                            .data = target.data,
+                            .train_data = train_data ? &*train_data : nullptr,
+                            .communicator = world.communicator(),
+                            .device = device,
+                            .num_threads = world.cores()};
+  nlohmann::json result = evaluation(evaluated);
+  result["evaluation"] = words.what;
+  result["of"] = target.name;
+  if (world.rank() != 0) return {};
+  if (words.what == "reconstruct") {
+    const auto path = picture_path(words, target);
+    write_png(path, reconstruction_picture(evaluated));
+    result["picture"] = path.string();
+  }
+  keep(result, target);
+  for (const auto& [name, value] : result.items()) fmt::print("{:20} {}\n", name, value.dump());
+  return {ExitCode::kDone, result};
+}
+
+}  // namespace
+
+CommandResult evaluate(const EvaluateWords& words) {
+  const Evaluation evaluation = find_evaluation(words.what);
+  return run_in_world(600, [&](World& world) { return evaluate_in(world, words, evaluation); });
+}
+
+}  // namespace kiln

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "launch/command.h"
+#include "launch/eval_target.h"
+
+namespace kiln {
+
+struct EvaluateWords {
+  std::string what;  // knn | linear | finetune | reconstruct
+  TargetWords target;
+  std::filesystem::path out;  // of reconstruct's picture
+};
+
+/// `kiln eval`: evaluates, prints the figures and keeps them in RUN/evaluations.jsonl. Result: the
+/// figures, with "evaluation" and "of".
+CommandResult evaluate(const EvaluateWords& words);
+
+}  // namespace kiln

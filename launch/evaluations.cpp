@@ -1,0 +1,68 @@
+#include "launch/evaluations.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "launch/features.h"
+#include "models/knn.h"
+#include "models/linear_probe.h"
+
+namespace kiln {
+
+namespace {
+
+struct TrainAndTest {
+  LabelledFeatures train;
+  LabelledFeatures test;
+  std::int64_t num_classes = 0;
+};
+
+TrainAndTest extract_both(const Evaluated& evaluated) {
+  if (!evaluated.train_data) {
+    throw usage_error("eval.train_path is missing: the labelled dataset to learn from");
+  }
+  const EvalOptions& options = evaluated.recipe.eval;
+  const auto extract = [&](const OpenedData& data, std::int64_t max_samples) {
+    return extract_features(evaluated.objective, data, max_samples, options.pool,
+                            evaluated.communicator, evaluated.device, evaluated.num_threads);
+  };
+  TrainAndTest both{extract(*evaluated.train_data, options.train_samples),
+                    extract(evaluated.data, options.max_samples)};
+  both.num_classes = std::max(both.train.labels.max().item<std::int64_t>(),
+                              both.test.labels.max().item<std::int64_t>()) +
+                     1;
+  return both;
+}
+
+}  // namespace
+
+Figures evaluate_knn(const Evaluated& evaluated) {
+  const TrainAndTest both = extract_both(evaluated);
+  const EvalOptions& options = evaluated.recipe.eval;
+  const std::int64_t count = both.test.labels.size(0);
+  const Range share = share_of(count, evaluated.communicator.rank(), evaluated.communicator.size());
+  at::Tensor predicted = at::zeros({count}, at::kLong);
+  if (share.size() > 0) {
+    predicted.slice(0, share.begin, share.end)
+        .copy_(knn_predict(both.train, both.test.features.slice(0, share.begin, share.end),
+                           both.num_classes, {options.k, options.temperature}));
+  }
+  evaluated.communicator.all_reduce(predicted).wait();
+  return {{"accuracy", accuracy(predicted, both.test.labels)},
+          {"k", static_cast<double>(options.k)},
+          {"samples", static_cast<double>(count)},
+          {"train_samples", static_cast<double>(both.train.labels.size(0))}};
+}
+
+Figures evaluate_linear(const Evaluated& evaluated) {
+  const TrainAndTest both = extract_both(evaluated);
+  const LinearProbe probe = LinearProbe::fit(both.train, both.num_classes);
+  return {{"accuracy", accuracy(probe.predict(both.test.features), both.test.labels)},
+          {"train_accuracy", accuracy(probe.predict(both.train.features), both.train.labels)},
+          {"samples", static_cast<double>(both.test.labels.size(0))},
+          {"train_samples", static_cast<double>(both.train.labels.size(0))}};
+}
+
+}  // namespace kiln

@@ -1,0 +1,53 @@
+#include "launch/interchange.h"
+
+#include <torch/torch.h>
+
+#include "core/checkpoint.h"
+#include "core/error.h"
+#include "core/file_io.h"
+#include "core/log.h"
+#include "core/recipe_reader.h"
+#include "core/run_folder.h"
+#include "launch/eval_target.h"
+#include "models/interchange/huggingface.h"
+
+namespace kiln {
+
+void export_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& out) {
+  const EvalTarget target = open_target({.path = checkpoint.string()});
+  export_huggingface(*target.objective, out);
+  log_info("{} exported to {}", target.name, out.string());
+}
+
+namespace {
+
+Piece whole_piece(const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.detach().to(at::kFloat).contiguous().view({-1});
+  return {name, tensor.sizes().vec(), {0, flat.numel()}, flat};
+}
+
+}  // namespace
+
+void import_checkpoint(const std::filesystem::path& folder, const std::filesystem::path& out) {
+  const ImportedModel imported = import_huggingface(folder);
+  const RunFolder run = RunFolder::open(out);
+  CheckpointState state;
+  for (std::size_t phase = 0; phase < imported.objective->phases().size(); ++phase) {
+    for (const Parameter& parameter : imported.objective->parameters(phase)) {
+      state.weights.push_back(whole_piece(parameter.name, parameter.tensor));
+    }
+  }
+  for (const Buffer& buffer : imported.objective->buffers()) {
+    state.weights.push_back(whole_piece("buffer/" + buffer.name, buffer.tensor));
+  }
+  CheckpointWriter writer({.run_dir = out, .attempt = run.attempt(), .async = false});
+  writer.begin(state);
+  if (writer.has_failed()) throw checkpoint_error("{}", writer.failure());
+  writer.commit();
+  writer.wait();
+  if (!writer.failure().empty()) throw checkpoint_error("{}", writer.failure());
+  write_file_atomically(posix_file_system(), out / "recipe.toml", hub_recipe(imported));
+  log_info("{} imported to {}", folder.string(), out.string());
+}
+
+}  // namespace kiln
