@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -41,7 +42,9 @@ class Console : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override { std::fflush(stderr); }
 
  private:
-  const bool is_terminal_ = isatty(STDERR_FILENO) == 1;
+  // Under mpirun standard error is a pipe; `kiln launch` knows whether a terminal is at its end.
+  const bool is_terminal_ =
+      isatty(STDERR_FILENO) == 1 || std::getenv("KILN_STDERR_IS_TERMINAL") != nullptr;
   std::string status_;
 };
 

@@ -135,6 +135,7 @@ ExitCode supervise(const SupervisorOptions& options) {
   const std::filesystem::path note =
       std::filesystem::temp_directory_path() / fmt::format("kiln-failure-{}", getpid());
   setenv("KILN_FAILURE_NOTE", note.c_str(), 1);
+  if (isatty(STDERR_FILENO)) setenv("KILN_STDERR_IS_TERMINAL", "1", 1);
   if (geteuid() == 0) {
     // mpirun refuses root unless told twice; who starts us as root means it.
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);

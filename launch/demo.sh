@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# From nothing to an evaluated masked autoencoder, on two ranks of this machine.
+#
+#   bash launch/demo.sh              Debian 12 or Ubuntu 22.04 / 24.04, as root or with sudo
+#
+# KILN_DATA=/folder   pictures of your own to use: the four files of the MNIST family (gzipped or not)
+# KILN_DEMO_DIR       where the run goes; default runs/demo
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+RUN=${KILN_DEMO_DIR:-runs/demo}
+KILN=build/bin/kiln
+DATASETS=datasets/demo
+CONFIG=configs/mae_tiny_fashion.toml
+
+title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+die() { printf 'demo: error: %s\n' "$*" >&2; exit 1; }
+
+cat <<'TEXT'
+Kiln demo: a masked autoencoder learns to fill in hidden parts of pictures.
+
+  1  set up      what is missing is installed and built         (first time: some minutes)
+  2  data        pictures are imported into a sharded dataset   (seconds)
+  3  train       on two ranks; stopped half-way, then resumed   (about two minutes)
+  4  evaluate    against the same network untrained             (about half a minute)
+  5  look        reconstructions.png and report.html
+TEXT
+
+title "1/5  Set up"
+bash launch/setup.sh
+
+# --- data ---------------------------------------------------------------------------------------
+
+FILES=(train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte)
+FASHION=http://fashion-mnist.s3-website.eu-central-1.amazonaws.com
+FASHION_MD5=(8d4fb7e6c68d591d4c3dfef9ec88bf0d 25c81989df183df01b3e8a0aad5dffbe
+  bef4ecab320f06d8554ea6380940ec79 bb300cfdad3c16e7a12a480ee83cd310)
+
+has_idx_files() {
+  local file
+  for file in "${FILES[@]}"; do [[ -e "$1/$file" || -e "$1/$file.gz" ]] || return 1; done
+}
+
+download_fashion() {  # into $1
+  command -v curl >/dev/null || return 1
+  mkdir -p "$1"
+  local i
+  for i in "${!FILES[@]}"; do
+    curl -fsSL --connect-timeout 5 --max-time 60 -o "$1/${FILES[$i]}.gz" "$FASHION/${FILES[$i]}.gz" &&
+      echo "${FASHION_MD5[$i]}  $1/${FILES[$i]}.gz" | md5sum --status -c || { rm -rf "$1"; return 1; }
+  done
+}
+
+# Handwritten digits, 8 x 8, that every scikit-learn wheel carries.
+download_digits() {  # into $1
+  local wheels
+  wheels=$(mktemp -d)
+  [[ -x .deps/pip/bin/python ]] || python3 -m venv .deps/pip
+  .deps/pip/bin/python -m pip -q --disable-pip-version-check download --no-deps \
+    --only-binary :all: -d "$wheels" scikit-learn &&
+    python3 launch/digits_to_idx.py "$wheels"/*.whl "$1"
+  local status=$?
+  rm -rf "$wheels"
+  return $status
+}
+
+find_pictures() {
+  if [[ -n "${KILN_DATA:-}" ]]; then
+    has_idx_files "$KILN_DATA" || die "KILN_DATA=$KILN_DATA lacks one of: ${FILES[*]} (or .gz)"
+    PICTURES=$KILN_DATA
+  elif has_idx_files ../shared/data/fashion-mnist; then
+    PICTURES=../shared/data/fashion-mnist
+  elif has_idx_files datasets/download/fashion-mnist || download_fashion datasets/download/fashion-mnist; then
+    PICTURES=datasets/download/fashion-mnist
+  else
+    echo "Fashion-MNIST cannot be reached; taking the handwritten digits of scikit-learn"
+    PICTURES=datasets/download/digits
+    has_idx_files "$PICTURES" || download_digits "$PICTURES" ||
+      die "no pictures: neither Fashion-MNIST nor PyPI answers. Put the files of MNIST into a folder" \
+        "and name it: KILN_DATA=/folder bash launch/demo.sh"
+  fi
+}
+
+first_of() { if [[ -e "$1" ]]; then echo "$1"; else echo "$1.gz"; fi; }
+
+import() {  # $1: train | t10k, $2: name
+  [[ -e "$DATASETS/$2/dataset.json" ]] && return
+  rm -rf "${DATASETS:?}/$2"
+  "$KILN" data import idx "$(first_of "$PICTURES/$1-images-idx3-ubyte")" \
+    "$(first_of "$PICTURES/$1-labels-idx1-ubyte")" --out "$DATASETS/$2"
+}
+
+title "2/5  Data"
+find_pictures
+echo "pictures: $PICTURES"
+DATASETS=$DATASETS-$(basename "$PICTURES")
+import train train
+import t10k test
+"$KILN" data info "$DATASETS/train"
+
+# --- train --------------------------------------------------------------------------------------
+
+SETTINGS=("run.dir=$RUN" "data.path=$DATASETS/train" "eval.path=$DATASETS/test"
+  "eval.train_path=$DATASETS/train" eval.pictures=12)
+LENGTH=(train.epochs=4)
+if [[ $PICTURES == *digits ]]; then
+  SETTINGS+=(model.patch=2)
+  LENGTH=(train.epochs=150)
+fi
+TRAIN=("$KILN" launch -np 2 -- train "$CONFIG" "${SETTINGS[@]}" "${LENGTH[@]}")
+
+progress() { sed -n 's/.*"step":\([0-9]*\),"samples".*/\1/p' "$RUN/metrics.jsonl" 2>/dev/null | tail -n 1; }
+
+title "3/5  Train"
+rm -rf "$RUN"
+total=$("${TRAIN[@]:0:1}" "${TRAIN[@]:5}" --dry-run --json | tail -n 1 |
+  sed -n 's/.*"steps":\([0-9]*\).*/\1/p')
+printf '%s\n' "${TRAIN[*]}"
+"${TRAIN[@]}" &
+supervisor=$!
+trap 'kill -TERM $supervisor 2>/dev/null; wait $supervisor; exit 130' INT TERM
+while kill -0 "$supervisor" 2>/dev/null; do
+  step=$(progress)
+  ((${step:-0} * 2 >= total)) && break
+  sleep 0.5
+done
+title "     Half-way: SIGTERM, as a scheduler would send it"
+kill -TERM "$supervisor" 2>/dev/null || true
+status=0
+wait "$supervisor" || status=$?
+[[ $status -eq 75 ]] || die "training ended with status $status instead of 75 (stopped after saving)"
+"$KILN" checkpoint list "$RUN"
+title "     The same command again goes on from there"
+trap - INT TERM
+"${TRAIN[@]}"
+
+# --- evaluate -----------------------------------------------------------------------------------
+
+accuracy() {  # of what the kiln eval words say
+  "$KILN" eval "$@" --json 2>/dev/null | tail -n 1 | sed -n 's/.*"accuracy":\([0-9.e-]*\).*/\1/p'
+}
+
+title "4/5  Evaluate: features of the encoder, trained against untrained"
+printf '%-44s %10s %10s\n' "accuracy on test pictures" untrained trained
+for row in "knn|k nearest neighbours, 10,000 labels|10000" "linear|linear probe, 1,000 labels|1000"; do
+  IFS='|' read -r kind text labels <<<"$row"
+  before=$(accuracy "$kind" "$RUN" "eval.train_samples=$labels" --untrained)
+  after=$(accuracy "$kind" "$RUN" "eval.train_samples=$labels")
+  printf '%-44s %10.4f %10.4f\n' "$text" "$before" "$after"
+  awk -v a="$after" -v b="$before" 'BEGIN { exit !(a > b) }' ||
+    die "the trained encoder is no better than the untrained one in $kind"
+done
+
+title "5/5  Look"
+"$KILN" eval reconstruct "$RUN" eval.max_samples=2000
+report=$("$KILN" report "$RUN")
+cat <<TEXT
+
+  picture   $PWD/$RUN/reconstructions.png     originals, masked, reconstructed
+  report    $report
+  weights   $PWD/$RUN/checkpoints
+
+Try next:
+  $KILN train $CONFIG --dry-run                          every key of a recipe, explained
+  $KILN launch -np 2 -- train $CONFIG ${SETTINGS[*]:1:3} run.dir=runs/longer train.epochs=20
+  $KILN export $RUN --format huggingface --out mae-hf    for transformers
+  $KILN data import images PHOTOS --out datasets/photos  your own pictures
+TEXT
