@@ -1,5 +1,6 @@
 #include "tests/launch/run_fixture.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
