@@ -8,6 +8,7 @@
 
 #include "core/communicator.h"
 #include "core/objective.h"
+#include "core/work.h"
 #include "launch/training_setup.h"
 #include "models/knn.h"
 

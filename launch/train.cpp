@@ -37,7 +37,7 @@ struct HeldFolder {
 };
 
 HeldFolder hold_run_folder(const TrainingSetup& setup, World& world) {
-  HeldFolder held{setup.recipe.run.dir};
+  HeldFolder held{.path = setup.recipe.run.dir, .attempt = 0, .lock = {}};
   const at::Tensor attempt = at::zeros({1}, at::kLong);
   run_on_all_ranks(world.communicator(), [&] {
     if (world.rank() != 0) return;
