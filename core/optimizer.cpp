@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/optimizer_tensors.h"
 
 namespace kiln {
 namespace {
@@ -41,7 +42,6 @@ float* data_or_null(const at::Tensor& tensor, std::int64_t offset) {
 }
 
 void check_slice(const Slice& slice, const at::Tensor& gradient) {
-  KILN_CHECK(slice.master.device().is_cpu(), "the optimizer runs on the host");
   for (const at::Tensor* tensor : {&slice.master, &gradient}) {
     KILN_CHECK(tensor->scalar_type() == at::kFloat && tensor->is_contiguous() &&
                tensor->numel() == slice.range.size());
@@ -93,6 +93,7 @@ double BlockSums::total(std::int64_t row) const {
 }
 
 void add_squares(const Slice& slice, const at::Tensor& gradient, BlockSums& sums) {
+  if (!gradient.device().is_cpu()) return add_squares_of_tensors(slice, gradient, sums);
   const float* values = gradient.data_ptr<float>();
   double* row = sums.row(0);
   for_each_segment(slice, [&](const Segment& segment) {
@@ -105,8 +106,8 @@ double clip_factor(double norm, double clip_norm) {
   return clip_norm > 0.0 ? std::min(1.0, clip_norm / (norm + 1e-6)) : 1.0;
 }
 
-Optimizer::Optimizer(const OptimizerOptions& options)
-    : options_(options), rule_(rule_named(options.name)) {
+Optimizer::Optimizer(const OptimizerOptions& options, Path path)
+    : options_(options), path_(path), rule_(rule_named(options.name)) {
   if (rule_ == Rule::kLars || rule_ == Rule::kSgd) {
     moment_names_ = {"momentum_buffer"};
   } else {
@@ -147,6 +148,10 @@ RuleScalars Optimizer::scalars_of(const FlatParameters::Entry& entry,
 void Optimizer::prepare(const Slice& slice, const at::Tensor& gradient, const FlatParameters& flat,
                         const StepScalars& scalars, BlockSums& sums) const {
   check_slice(slice, gradient);
+  if (uses_tensors(slice)) {
+    const auto scalars_at = [&](std::size_t i) { return scalars_of(flat.entries()[i], scalars); };
+    return prepare_tensors(slice, gradient, {rule_, scalars_at, scalars.gradient_scale}, sums);
+  }
   double* parameter = sums.row(0);
   double* direction = sums.row(1);
   for_each_segment(slice, [&](const Segment& segment) {
@@ -174,13 +179,24 @@ void Optimizer::step(const Slice& slice, const at::Tensor& gradient, const FlatP
                      const StepScalars& scalars, std::span<const double> ratios) const {
   check_slice(slice, gradient);
   KILN_CHECK(ratios.size() == (has_trust_ratio() ? flat.entries().size() : 0));
+  const auto scalars_at = [&](std::size_t entry) {
+    RuleScalars s = scalars_of(flat.entries()[entry], scalars);
+    if (!ratios.empty()) s.trust_ratio = static_cast<float>(ratios[entry]);
+    return s;
+  };
+  if (uses_tensors(slice)) {
+    return step_tensors(slice, gradient,
+                        {rule_, scalars_at, scalars.gradient_scale, scalars.ema_decay});
+  }
   for_each_segment(slice, [&](const Segment& segment) {
     const SegmentMemory memory = memory_of(slice, segment, gradient, scalars);
-    RuleScalars s = scalars_of(flat.entries()[segment.entry], scalars);
-    if (!has_trust_ratio()) return update_segment(rule_, memory, s);
-    s.trust_ratio = static_cast<float>(ratios[segment.entry]);
-    finish_segment(rule_, memory, s);
+    has_trust_ratio() ? finish_segment(rule_, memory, scalars_at(segment.entry))
+                      : update_segment(rule_, memory, scalars_at(segment.entry));
   });
+}
+
+bool Optimizer::uses_tensors(const Slice& slice) const {
+  return path_ == Path::kTensors || !slice.master.device().is_cpu();
 }
 
 }  // namespace kiln

@@ -64,7 +64,10 @@ struct StepScalars {
 /// memory. Element-wise results do not depend on slices, buckets, ranks or threads.
 class Optimizer {
  public:
-  explicit Optimizer(const OptimizerOptions& options);
+  /// kByDevice: loops over memory on the host, tensor operations (core/optimizer_tensors.h)
+  /// elsewhere.
+  enum class Path { kByDevice, kTensors };
+  explicit Optimizer(const OptimizerOptions& options, Path path = Path::kByDevice);
 
   /// Names under which checkpoints hold the moments, e.g. {"exp_avg", "exp_avg_sq"}.
   const std::vector<std::string>& moment_names() const { return moment_names_; }
@@ -82,7 +85,10 @@ class Optimizer {
  private:
   RuleScalars scalars_of(const FlatParameters::Entry& entry, const StepScalars& scalars) const;
 
+  bool uses_tensors(const Slice& slice) const;
+
   OptimizerOptions options_;
+  Path path_;
   Rule rule_;
   std::vector<std::string> moment_names_;
 };

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
 
 #include "core/philox.h"
 
 // What each optimizer does to one element. The only place where the equations are written: host
-// loops and device kernels are generated from these functors.
+// loops (Real = float) and tensor operations for other devices (Real = at::Tensor) come from these
+// functors.
 //
 // p parameter (fp32 master), g gradient after clipping, m and v moments, lr learning rate, wd
 // weight decay (0 for entries without decay), r trust ratio (1 for entries without), t number of
@@ -36,8 +36,9 @@ struct RuleScalars {
   float step_size = 0.0f;     // lr / (1 - beta1^t)
 };
 
-KILN_HOST_DEVICE inline void update_moments(const RuleScalars& s, float g, float& m, float& v) {
-  m += s.one_minus_beta1 * (g - m);
+template <typename Real>
+KILN_HOST_DEVICE void update_moments(const RuleScalars& s, const Real& g, Real& m, Real& v) {
+  m = m + s.one_minus_beta1 * (g - m);
   v = s.beta2 * v + s.one_minus_beta2 * g * g;
 }
 
@@ -46,12 +47,15 @@ KILN_HOST_DEVICE inline void update_moments(const RuleScalars& s, float g, float
 ///   p <- p (1 - lr wd);  p <- p - lr m^ / (sqrt(v^) + eps)
 struct AdamWRule {
   static constexpr int kNumMoments = 2;
-  KILN_HOST_DEVICE static float direction(const RuleScalars& s, float, float g, float& m,
-                                          float& v) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction(const RuleScalars& s, const Real&, const Real& g, Real& m,
+                                         Real& v) {
     update_moments(s, g, m, v);
-    return m / (sqrtf(v) * s.unbias_root2 + s.eps);
+    using std::sqrt;
+    return m / (sqrt(v) * s.unbias_root2 + s.eps);
   }
-  KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float&) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real apply(const RuleScalars& s, const Real& p, const Real& u, Real&) {
     return p * s.shrink - s.step_size * u;
   }
 };
@@ -59,12 +63,15 @@ struct AdamWRule {
 /// Google's BERT: no bias correction.  p <- p - lr (m / (sqrt(v) + eps) + wd p)
 struct BertAdamRule {
   static constexpr int kNumMoments = 2;
-  KILN_HOST_DEVICE static float direction(const RuleScalars& s, float p, float g, float& m,
-                                          float& v) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction(const RuleScalars& s, const Real& p, const Real& g,
+                                         Real& m, Real& v) {
     update_moments(s, g, m, v);
-    return m / (sqrtf(v) + s.eps) + s.decay * p;
+    using std::sqrt;
+    return m / (sqrt(v) + s.eps) + s.decay * p;
   }
-  KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float&) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real apply(const RuleScalars& s, const Real& p, const Real& u, Real&) {
     return p - s.lr * u;
   }
 };
@@ -74,16 +81,20 @@ struct BertAdamRule {
 ///   u = m^ / (sqrt(v^) + eps) + wd p;  r = |p| / |u|;  p <- p - lr r u
 struct LambRule {
   static constexpr int kNumMoments = 2;
-  KILN_HOST_DEVICE static float direction(const RuleScalars& s, float p, float g, float& m,
-                                          float& v) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction(const RuleScalars& s, const Real& p, const Real& g,
+                                         Real& m, Real& v) {
     update_moments(s, g, m, v);
     return direction_again(s, p, g, m, v);
   }
-  KILN_HOST_DEVICE static float direction_again(const RuleScalars& s, float p, float, float m,
-                                                float v) {
-    return m * s.unbias1 / (sqrtf(v) * s.unbias_root2 + s.eps) + s.decay * p;
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction_again(const RuleScalars& s, const Real& p, const Real&,
+                                               const Real& m, const Real& v) {
+    using std::sqrt;
+    return m * s.unbias1 / (sqrt(v) * s.unbias_root2 + s.eps) + s.decay * p;
   }
-  KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float&) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real apply(const RuleScalars& s, const Real& p, const Real& u, Real&) {
     return p - s.lr * s.trust_ratio * u;
   }
 };
@@ -93,14 +104,18 @@ struct LambRule {
 /// Entries without decay have wd 0 and r 1. With r 1 everywhere this is SGD with momentum.
 struct LarsRule {
   static constexpr int kNumMoments = 1;
-  KILN_HOST_DEVICE static float direction(const RuleScalars& s, float p, float g, float&, float&) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction(const RuleScalars& s, const Real& p, const Real& g, Real&,
+                                         Real&) {
     return g + s.decay * p;
   }
-  KILN_HOST_DEVICE static float direction_again(const RuleScalars& s, float p, float g, float,
-                                                float) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real direction_again(const RuleScalars& s, const Real& p, const Real& g,
+                                               const Real&, const Real&) {
     return g + s.decay * p;
   }
-  KILN_HOST_DEVICE static float apply(const RuleScalars& s, float p, float u, float& m) {
+  template <typename Real>
+  KILN_HOST_DEVICE static Real apply(const RuleScalars& s, const Real& p, const Real& u, Real& m) {
     m = s.beta1 * m + s.trust_ratio * u;
     return p - s.lr * m;
   }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/optimizer_tensors.h"
 #include "core/philox.h"
 #include "core/safetensors.h"
 
@@ -267,6 +268,50 @@ TEST(Optimizer, GivesTheSameBitsForAnyBucketsSlicesAndThreads) {
     }
   }
   at::set_num_threads(threads);
+}
+
+// The plain tensor operations are the specification of the fused loops. Tolerances: the square root
+// of whole tensors may come from a library that does not round it correctly, and norms are added in
+// another order.
+TEST(Optimizer, LoopsDoWhatTensorOperationsDo) {
+  for (const std::string& name : kAllNames) {
+    for (const auto precision : {at::kFloat, at::kBFloat16}) {
+      const Optimizer loops(options_named(name));
+      const Optimizer tensors(options_named(name), Optimizer::Path::kTensors);
+      Model first(some_parameters(precision), loops, true, 1 << 16, 2);
+      Model second(some_parameters(precision), tensors, true, 1 << 16, 2);
+      for (int step = 1; step <= 3; ++step) {
+        const StepScalars scalars{.lr = 0.01, .update = step, .ema_decay = 0.9};
+        set_gradients(first, step);
+        set_gradients(second, step);
+        first.step(loops, scalars, 1.0);
+        second.step(tensors, scalars, 1.0);
+      }
+      const double bound = name == "sgd" ? 0.0 : 1e-6;
+      for (std::size_t i = 0; i < first.slices.size(); ++i) {
+        const Slice& a = first.slices[i];
+        const Slice& b = second.slices[i];
+        EXPECT_TRUE(torch::allclose(a.master, b.master, bound, bound)) << name;
+        EXPECT_TRUE(torch::allclose(a.ema, b.ema, bound, bound)) << name;
+        EXPECT_TRUE(torch::allclose(a.weights, b.weights, bound == 0.0 ? 0.0 : 0x1p-8)) << name;
+        for (std::size_t k = 0; k < a.moments.size(); ++k) {
+          EXPECT_TRUE(torch::allclose(a.moments[k], b.moments[k], bound, bound)) << name;
+        }
+      }
+    }
+  }
+}
+
+TEST(BlockSums, OfTensorsAreThoseOfLoops) {
+  const Optimizer optimizer(options_named("sgd"));
+  Model model(some_parameters(), optimizer, false, 1 << 16, 2);
+  set_gradients(model, 1);
+  BlockSums loops(model.flat, 1), tensors(model.flat, 1);
+  for (const Slice& slice : model.slices) {
+    add_squares(slice, model.flat.gradients(slice.range), loops);
+    add_squares_of_tensors(slice, model.flat.gradients(slice.range), tensors);
+  }
+  EXPECT_TRUE(torch::allclose(loops.table(), tensors.table(), 1e-13, 0.0));
 }
 
 TEST(Optimizer, Bfloat16WeightsAreRoundedMasters) {

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+
+#include "core/optimizer.h"
+
+// The optimizer on tensors of any device, one operation after the other: the specification that the
+// host's loops are tested against, and the path of devices without loops of their own.
+
+namespace kiln {
+
+using ScalarsOfEntry = std::function<RuleScalars(std::size_t entry)>;
+
+struct TensorUpdate {
+  Rule rule = Rule::kAdamW;
+  ScalarsOfEntry scalars;  // with trust ratio in the second pass
+  double gradient_scale = 1.0;
+  double ema_decay = 0.0;
+};
+
+void add_squares_of_tensors(const Slice& slice, const at::Tensor& gradient, BlockSums& sums);
+void prepare_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update,
+                     BlockSums& sums);
+void step_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update);
+
+}  // namespace kiln
