@@ -7,6 +7,8 @@
 #include <mpi.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <thread>
@@ -15,6 +17,7 @@
 #include "core/error.h"
 #include "dist/local_communicator.h"
 #include "dist/mpi_communicator.h"
+#include "dist/nccl_communicator.h"
 #include "dist/thread_communicator.h"
 
 namespace kiln {
@@ -25,7 +28,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLong{60'000};
 constexpr milliseconds kShort{300};
 
-enum class Backend { kLocal, kThread, kMpiDirect, kMpiNative };
+enum class Backend { kLocal, kThread, kMpiDirect, kMpiNative, kNccl };
 
 int world_size() {
   int size = 1;
@@ -38,6 +41,8 @@ int world_rank() {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   return rank;
 }
+
+int num_gpus() { return std::max(1, static_cast<int>(torch::cuda::device_count())); }
 
 class CommunicatorTest : public testing::TestWithParam<Backend> {
  protected:
@@ -52,10 +57,25 @@ class CommunicatorTest : public testing::TestWithParam<Backend> {
         return body(*make_mpi_communicator({.timeout = timeout}));
       case Backend::kMpiNative:
         return body(*make_mpi_communicator({.timeout = timeout, .max_direct_ranks = 0}));
+      case Backend::kNccl:
+        return on_gpus(timeout, body);
     }
   }
 
+  // Where the tensors of this backend live.
+  static at::Device device() {
+    const auto index = static_cast<at::DeviceIndex>(world_rank() % num_gpus());
+    return GetParam() == Backend::kNccl ? at::Device(at::kCUDA, index) : at::Device(at::kCPU);
+  }
+
  private:
+  static void on_gpus(milliseconds timeout, const std::function<void(Communicator&)>& body) {
+    // NCCL refuses two ranks on one GPU of a host, but not on what it takes for two hosts.
+    if (world_size() > num_gpus()) setenv("NCCL_HOSTID", std::to_string(world_rank()).c_str(), 1);
+    const auto host = make_mpi_communicator({.timeout = timeout});
+    body(*make_nccl_communicator(*host, {.timeout = timeout, .device = device().index()}));
+  }
+
   static void on_threads(milliseconds timeout, const std::function<void(Communicator&)>& body) {
     if (world_rank() != 0) return;  // once is enough
     auto communicators = make_thread_communicators(world_size(), timeout);
@@ -67,8 +87,17 @@ class CommunicatorTest : public testing::TestWithParam<Backend> {
 };
 
 // n small integers of a rank, different from those of other ranks.
-at::Tensor values(int rank, std::int64_t n, at::ScalarType type) {
-  return (at::arange(n, at::kLong).remainder(13) + 7 * rank).to(type);
+at::Tensor values(int rank, std::int64_t n, at::ScalarType type, at::Device device = at::kCPU) {
+  return (at::arange(n, at::kLong).remainder(13) + 7 * rank).to(type).to(device);
+}
+
+at::Tensor filled(std::int64_t n, std::int64_t value, at::ScalarType type, at::Device device) {
+  return at::full({n}, value, at::TensorOptions(device).dtype(type));
+}
+
+// Equal to what is expected, given on the host.
+bool are_equal(const at::Tensor& result, const at::Tensor& expected) {
+  return at::equal(result.cpu(), expected);
 }
 
 at::Tensor sum_of_values(int size, std::int64_t n, at::ScalarType type) {
@@ -84,9 +113,9 @@ TEST_P(CommunicatorTest, AllReduceAdds) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     for (const auto type : kSummable) {
       for (const auto n : kSizes) {
-        at::Tensor tensor = values(communicator.rank(), n, type);
+        at::Tensor tensor = values(communicator.rank(), n, type, device());
         communicator.all_reduce(tensor).wait();
-        EXPECT_TRUE(at::equal(tensor, sum_of_values(communicator.size(), n, type))) << type << n;
+        EXPECT_TRUE(are_equal(tensor, sum_of_values(communicator.size(), n, type))) << type << n;
       }
     }
   });
@@ -97,11 +126,11 @@ TEST_P(CommunicatorTest, ReduceScatterAddsOwnPart) {
     for (const auto type : kSummable) {
       for (const auto n : kSizes) {
         const std::int64_t total = n * communicator.size();
-        const at::Tensor input = values(communicator.rank(), total, type);
-        at::Tensor output = at::empty({n}, type);
+        const at::Tensor input = values(communicator.rank(), total, type, device());
+        at::Tensor output = filled(n, -1, type, device());
         communicator.reduce_scatter(input, output).wait();
         const at::Tensor sum = sum_of_values(communicator.size(), total, type);
-        EXPECT_TRUE(at::equal(output, sum.narrow(0, n * communicator.rank(), n))) << type << n;
+        EXPECT_TRUE(are_equal(output, sum.narrow(0, n * communicator.rank(), n))) << type << n;
       }
     }
   });
@@ -111,11 +140,11 @@ TEST_P(CommunicatorTest, ReduceScatterOutputMayBePartOfInput) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     const std::int64_t n = 1000;
     const std::int64_t total = n * communicator.size();
-    const at::Tensor input = values(communicator.rank(), total, at::kFloat);
+    const at::Tensor input = values(communicator.rank(), total, at::kFloat, device());
     const at::Tensor output = input.narrow(0, n * communicator.rank(), n);
     communicator.reduce_scatter(input, output).wait();
     const at::Tensor sum = sum_of_values(communicator.size(), total, at::kFloat);
-    EXPECT_TRUE(at::equal(output, sum.narrow(0, n * communicator.rank(), n)));
+    EXPECT_TRUE(are_equal(output, sum.narrow(0, n * communicator.rank(), n)));
   });
 }
 
@@ -126,9 +155,9 @@ TEST_P(CommunicatorTest, AllGatherConcatenates) {
       for (int rank = 0; rank < communicator.size(); ++rank) {
         parts.push_back(values(rank, n, at::kFloat));
       }
-      at::Tensor output = at::empty({n * communicator.size()});
-      communicator.all_gather(parts[communicator.rank()], output).wait();
-      EXPECT_TRUE(at::equal(output, at::cat(parts))) << n;
+      at::Tensor output = filled(n * communicator.size(), -1, at::kFloat, device());
+      communicator.all_gather(parts[communicator.rank()].to(device()), output).wait();
+      EXPECT_TRUE(are_equal(output, at::cat(parts))) << n;
     }
   });
 }
@@ -136,13 +165,13 @@ TEST_P(CommunicatorTest, AllGatherConcatenates) {
 TEST_P(CommunicatorTest, AllGatherInputMayBePartOfOutput) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     const std::int64_t n = 1000;
-    const at::Tensor output = at::full({n * communicator.size()}, -1.0);
+    const at::Tensor output = filled(n * communicator.size(), -1, at::kFloat, device());
     const at::Tensor own = output.narrow(0, n * communicator.rank(), n);
-    own.copy_(values(communicator.rank(), n, at::kDouble));
+    own.copy_(values(communicator.rank(), n, at::kDouble, device()));
     communicator.all_gather(own, output).wait();
     for (int rank = 0; rank < communicator.size(); ++rank) {
       const at::Tensor part = output.narrow(0, n * rank, n);
-      EXPECT_TRUE(at::equal(part.to(at::kDouble), values(rank, n, at::kDouble))) << rank;
+      EXPECT_TRUE(are_equal(part.to(at::kDouble), values(rank, n, at::kDouble))) << rank;
     }
   });
 }
@@ -150,9 +179,9 @@ TEST_P(CommunicatorTest, AllGatherInputMayBePartOfOutput) {
 TEST_P(CommunicatorTest, BroadcastsFromEveryRoot) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     for (int root = 0; root < communicator.size(); ++root) {
-      at::Tensor tensor = values(communicator.rank(), 1000, at::kByte);
+      at::Tensor tensor = values(communicator.rank(), 1000, at::kByte, device());
       communicator.broadcast(tensor, root).wait();
-      EXPECT_TRUE(at::equal(tensor, values(root, 1000, at::kByte))) << root;
+      EXPECT_TRUE(are_equal(tensor, values(root, 1000, at::kByte))) << root;
     }
   });
 }
@@ -165,14 +194,14 @@ TEST_P(CommunicatorTest, ExchangesAllToAll) {
     std::vector<at::Tensor> received;
     for (int peer = 0; peer < communicator.size(); ++peer) {
       const int own = communicator.rank();
-      received.push_back(at::empty({length(peer, own)}));
+      received.push_back(filled(length(peer, own), -1, at::kFloat, device()));
       transfers.push_back(
-          {Transfer::Direction::kSend, values(own, length(own, peer), at::kFloat), peer});
+          {Transfer::Direction::kSend, values(own, length(own, peer), at::kFloat, device()), peer});
       transfers.push_back({Transfer::Direction::kReceive, received.back(), peer});
     }
     communicator.exchange(transfers).wait();
     for (int peer = 0; peer < communicator.size(); ++peer) {
-      EXPECT_TRUE(at::equal(received[peer], values(peer, received[peer].numel(), at::kFloat)));
+      EXPECT_TRUE(are_equal(received[peer], values(peer, received[peer].numel(), at::kFloat)));
     }
   });
 }
@@ -181,14 +210,14 @@ TEST_P(CommunicatorTest, SendsBetweenTwoWhileOthersGoOn) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     const int last = communicator.size() - 1;
     if (last > 0 && communicator.rank() == 0) {
-      communicator.send(values(0, 30'007, at::kFloat), last).wait();
+      communicator.send(values(0, 30'007, at::kFloat, device()), last).wait();
     }
     if (last > 0 && communicator.rank() == last) {
-      at::Tensor received = at::empty({30'007});
+      at::Tensor received = filled(30'007, -1, at::kFloat, device());
       communicator.recv(received, 0).wait();
-      EXPECT_TRUE(at::equal(received, values(0, 30'007, at::kFloat)));
+      EXPECT_TRUE(are_equal(received, values(0, 30'007, at::kFloat)));
     }
-    at::Tensor count = at::ones({1}, at::kLong);
+    at::Tensor count = filled(1, 1, at::kLong, device());
     communicator.all_reduce(count).wait();
     EXPECT_EQ(count.item<std::int64_t>(), communicator.size());
   });
@@ -197,22 +226,22 @@ TEST_P(CommunicatorTest, SendsBetweenTwoWhileOthersGoOn) {
 TEST_P(CommunicatorTest, QueuedOperationsRunInOrder) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     const std::int64_t size = communicator.size();
-    at::Tensor tensor = at::ones({5000}, at::kLong);
-    at::Tensor gathered = at::zeros({5000 * size}, at::kLong);
+    at::Tensor tensor = filled(5000, 1, at::kLong, device());
+    at::Tensor gathered = filled(5000 * size, 0, at::kLong, device());
     communicator.all_reduce(tensor);
     communicator.broadcast(tensor, 0);
     communicator.all_reduce(tensor);
     communicator.all_gather(tensor, gathered).wait();
-    EXPECT_TRUE(at::equal(gathered, at::full({5000 * size}, size * size, at::kLong)));
+    EXPECT_TRUE(are_equal(gathered, filled(5000 * size, size * size, at::kLong, at::kCPU)));
   });
 }
 
 TEST_P(CommunicatorTest, TaskRunsBetweenOperations) {
   on_all_ranks(kLong, [](Communicator& communicator) {
     const std::int64_t size = communicator.size();
-    at::Tensor tensor = at::ones({5000}, at::kLong);
+    at::Tensor tensor = filled(5000, 1, at::kLong, device());
     communicator.all_reduce(tensor);
-    communicator.then([tensor] { tensor.data_ptr<std::int64_t>()[0] += 1; });
+    communicator.then([tensor] { tensor[0] += 1; });
     communicator.all_reduce(tensor).wait();
     EXPECT_EQ(tensor[0].item<std::int64_t>(), size * (size + 1));
     EXPECT_EQ(tensor[1].item<std::int64_t>(), size * size);
@@ -221,13 +250,17 @@ TEST_P(CommunicatorTest, TaskRunsBetweenOperations) {
 
 TEST_P(CommunicatorTest, FinishedWorkIsDone) {
   on_all_ranks(kLong, [](Communicator& communicator) {
-    at::Tensor tensor = at::ones({10});
+    at::Tensor tensor = filled(10, 1, at::kFloat, device());
     Work work = communicator.all_reduce(tensor);
     work.wait();
+    if (device().is_cuda()) torch::cuda::synchronize(device().index());
     EXPECT_TRUE(work.is_done());
     work.wait();
   });
 }
+
+// A wait on GPU tensors holds up the stream, not the host: nccl is not among these.
+class CommunicatorTimeOutTest : public CommunicatorTest {};
 
 // The last rank stays away; whoever waits for it says so in time.
 void expect_last_rank_named(Communicator& communicator, const std::function<Work()>& call) {
@@ -244,7 +277,7 @@ void expect_last_rank_named(Communicator& communicator, const std::function<Work
   }
 }
 
-TEST_P(CommunicatorTest, TimeOutOfCollectiveNamesMissingRank) {
+TEST_P(CommunicatorTimeOutTest, OfCollectiveNamesMissingRank) {
   on_all_ranks(kShort, [](Communicator& communicator) {
     at::Tensor tensor = at::ones({10});
     expect_last_rank_named(communicator,
@@ -253,7 +286,7 @@ TEST_P(CommunicatorTest, TimeOutOfCollectiveNamesMissingRank) {
   MPI_Barrier(MPI_COMM_WORLD);  // an absent rank must live until the others have given up
 }
 
-TEST_P(CommunicatorTest, TimeOutOfExchangeNamesMissingRank) {
+TEST_P(CommunicatorTimeOutTest, OfExchangeNamesMissingRank) {
   on_all_ranks(kShort, [](Communicator& communicator) {
     at::Tensor tensor = at::ones({10});
     expect_last_rank_named(communicator,
@@ -262,9 +295,16 @@ TEST_P(CommunicatorTest, TimeOutOfExchangeNamesMissingRank) {
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
-std::vector<Backend> backends() {
-  if (world_size() > 1) return {Backend::kThread, Backend::kMpiDirect, Backend::kMpiNative};
-  return {Backend::kLocal, Backend::kThread, Backend::kMpiDirect, Backend::kMpiNative};
+std::vector<Backend> host_backends() {
+  std::vector<Backend> backends = {Backend::kThread, Backend::kMpiDirect, Backend::kMpiNative};
+  if (world_size() == 1) backends.push_back(Backend::kLocal);
+  return backends;
+}
+
+std::vector<Backend> all_backends() {
+  std::vector<Backend> backends = host_backends();
+  if (has_nccl() && torch::cuda::is_available()) backends.push_back(Backend::kNccl);
+  return backends;
 }
 
 std::string backend_name(const testing::TestParamInfo<Backend>& info) {
@@ -277,11 +317,16 @@ std::string backend_name(const testing::TestParamInfo<Backend>& info) {
       return "MpiDirect";
     case Backend::kMpiNative:
       return "MpiNative";
+    case Backend::kNccl:
+      return "Nccl";
   }
   return "Unknown";
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorTest, testing::ValuesIn(backends()), backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorTest, testing::ValuesIn(all_backends()),
+                         backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, CommunicatorTimeOutTest, testing::ValuesIn(host_backends()),
+                         backend_name);
 
 }  // namespace
 }  // namespace kiln
