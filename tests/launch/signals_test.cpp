@@ -132,20 +132,21 @@ TEST_F(Signals, StoppedRankIsNamedAndEndsTheJobWith5) {
   expect_nothing_left();
 }
 
-TEST_F(Signals, LaunchTurnsTermIntoASaveAnd75) {
+class LaunchSignals : public Signals, public testing::WithParamInterface<int> {};
+
+TEST_P(LaunchSignals, AreTurnedIntoASaveAnd75) {
   auto words = train(0, run_dir_, long_run());
   std::vector<std::string> command = kiln({"launch", "-np", "2", "--"});
   command.insert(command.end(), words.begin() + 1, words.end());
-  for (const int number : {SIGTERM, SIGINT}) {
-    Program program(command);
-    wait_until_training(program);
-    std::this_thread::sleep_for(seconds(2));
-    program.signal(number);
-    const Outcome outcome = program.finish(seconds(30));
-    EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
-    expect_nothing_left();
-  }
+  Program program(command);
+  wait_until_training(program);
+  program.signal(GetParam());
+  const Outcome outcome = program.finish(seconds(30));
+  EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
+  expect_nothing_left();
 }
+
+INSTANTIATE_TEST_SUITE_P(TermAndInterrupt, LaunchSignals, testing::Values(SIGTERM, SIGINT));
 
 TEST_F(Signals, LaunchReturns5WhenARankIsKilled) {
   auto words = train(0, run_dir_, long_run());
