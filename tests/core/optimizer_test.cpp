@@ -17,8 +17,7 @@ namespace {
 const std::filesystem::path kParity =
     std::filesystem::path(KILN_SOURCE_DIR) / "../shared/parity/optim";
 
-// Flat parameters with one slice per bucket part, as a trainer of `ranks` sharded ranks has them
-// all.
+// Flat parameters with one slice per bucket part, as `ranks` sharded ranks have them all.
 struct Model {
   std::vector<Parameter> parameters;
   FlatParameters flat;
@@ -103,7 +102,6 @@ OptimizerOptions options_named(const std::string& name) {
 const std::vector<std::string> kAllNames = {"adamw", "bert_adam", "lamb", "lars", "sgd"};
 
 // ---- against other people's numbers
-// ----------------------------------------------------------------
 
 struct ParityCase {
   std::string file, optimizer;
@@ -239,7 +237,6 @@ TEST(Lars, TwoStepsByHand) {
 }
 
 // ---- what the engine relies on
-// -----------------------------------------------------------------------
 
 std::vector<at::Tensor> after_three_steps(const std::string& name, std::int64_t bucket_bytes,
                                           int ranks) {
@@ -270,9 +267,8 @@ TEST(Optimizer, GivesTheSameBitsForAnyBucketsSlicesAndThreads) {
   at::set_num_threads(threads);
 }
 
-// The plain tensor operations are the specification of the fused loops. Tolerances: the square root
-// of whole tensors may come from a library that does not round it correctly, and norms are added in
-// another order.
+// The plain tensor operations are the specification of the fused loops. Tolerances: whole tensors'
+// square root may be rounded otherwise, and norms are added in another order.
 TEST(Optimizer, LoopsDoWhatTensorOperationsDo) {
   for (const std::string& name : kAllNames) {
     for (const auto precision : {at::kFloat, at::kBFloat16}) {
@@ -396,9 +392,8 @@ TEST(BlockSums, NormIsThatOfAllGradients) {
     squares += parameter.tensor.grad().to(at::kDouble).square().sum().item<double>();
   }
   BlockSums sums(model.flat, 1);
-  for (const Slice& slice : model.slices) {
+  for (const Slice& slice : model.slices)
     add_squares(slice, model.flat.gradients(slice.range), sums);
-  }
   EXPECT_NEAR(sums.total(0) / squares, 1.0, 1e-13);  // fp64, other order of additions
 }
 
