@@ -377,11 +377,7 @@ TEST(Optimizer, ScalesLearningRatePerEntry) {
   EXPECT_EQ(model.parameters[1].tensor[0].item<float>(), -0.125f);
 }
 
-TEST(Optimizer, RefusesAnUnknownName) {
-  OptimizerOptions options;
-  options.name = "adam";
-  EXPECT_THROW(Optimizer{options}, Error);
-}
+TEST(Optimizer, RefusesAnUnknownName) { EXPECT_THROW(Optimizer(options_named("adam")), Error); }
 
 TEST(BlockSums, NormIsThatOfAllGradients) {
   const Optimizer optimizer(options_named("sgd"));
