@@ -34,6 +34,7 @@ struct Command {
 const std::vector<Command>& command_table();
 
 // One file each: command_NAME.cpp.
+std::function<CommandResult()> declare_bench(CLI::App& app);
 std::function<CommandResult()> declare_checkpoint(CLI::App& app);
 std::function<CommandResult()> declare_data(CLI::App& app);
 std::function<CommandResult()> declare_eval(CLI::App& app);

@@ -19,9 +19,11 @@ std::function<CommandResult()> declare_eval(CLI::App& app) {
     std::string out;
   };
   auto words = std::make_shared<Words>();
-  app.add_option("what", words->what,
-                 "knn: k nearest neighbours on features; linear: linear probe; reconstruct: hidden "
-                 "pixels, with a picture.")
+  app.add_option(
+         "what", words->what,
+         "knn: k nearest neighbours on features; linear: linear probe; finetune: trains the "
+         "whole network with a classifier; reconstruct: hidden "
+         "pixels, with a picture.")
       ->required();
   app.add_option("of", words->target.path,
                  "A run, a checkpoint's folder, or a Hugging Face folder.")

@@ -16,6 +16,7 @@ const std::vector<Command>& command_table() {
       {"data", "Makes, describes and checks datasets.", true, declare_data},
       {"launch", "Starts ranks on this machine or several, and passes signals on to them.", false,
        declare_launch},
+      {"bench", "Measures, beside the ceiling of the machine.", true, declare_bench},
       {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.",
        false, declare_report},
       {"tokenizer", "Learns a WordPiece vocabulary; encodes text with one.", true,

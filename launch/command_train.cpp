@@ -43,7 +43,8 @@ std::function<CommandResult()> declare_train(CLI::App& app) {
       "with 75.\n" +
           models_text());
   return [words] {
-    TrainingSetup setup = read_training_setup(words->recipe, words->overrides);
+    TrainingSetup setup =
+        read_training_setup(RecipeReader::from_file(words->recipe, words->overrides));
     if (!words->is_dry_run) return train(std::move(setup));
     const DryRun dry_run = describe(setup);
     if (launcher_rank().rank == 0) fmt::print("{}", dry_run.text);

@@ -12,6 +12,8 @@
 #include "core/picture.h"
 #include "launch/device.h"
 #include "launch/evaluations.h"
+#include "launch/finetune.h"
+#include "launch/run_parts.h"
 #include "launch/world.h"
 
 namespace kiln {
@@ -24,7 +26,8 @@ Evaluation find_evaluation(const std::string& name) {
   static const std::map<std::string, Evaluation> table = {
       {"knn", evaluate_knn}, {"linear", evaluate_linear}, {"reconstruct", evaluate_reconstruction}};
   if (const auto found = table.find(name); found != table.end()) return found->second;
-  throw usage_error("{}", unknown_name("evaluation", name, {"knn", "linear", "reconstruct"}));
+  throw usage_error("{}",
+                    unknown_name("evaluation", name, {"knn", "linear", "finetune", "reconstruct"}));
 }
 
 std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
@@ -42,8 +45,7 @@ void keep(const nlohmann::json& result, const EvalTarget& target) {
 CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation evaluation) {
   EvalTarget target = open_target(words.target);
   const Recipe& recipe = target.recipe;
-  const std::int64_t threads = recipe.run.threads > 0 ? recipe.run.threads : world.cores();
-  at::set_num_threads(static_cast<int>(threads));
+  use_threads(recipe, world);
   const at::Device device = choose_device(recipe.run.device, world);
   target.objective->module().to(device);
   std::optional<OpenedData> train_data;
@@ -75,6 +77,7 @@ CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation e
 }  // namespace
 
 CommandResult evaluate(const EvaluateWords& words) {
+  if (words.what == "finetune") return finetune(words.target);
   const Evaluation evaluation = find_evaluation(words.what);
   return run_in_world(600, [&](World& world) { return evaluate_in(world, words, evaluation); });
 }

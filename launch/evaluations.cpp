@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "launch/features.h"
+#include "models/evaluation.h"
 #include "models/knn.h"
 #include "models/linear_probe.h"
 
@@ -63,6 +64,24 @@ Figures evaluate_linear(const Evaluated& evaluated) {
           {"train_accuracy", accuracy(probe.predict(both.train.features), both.train.labels)},
           {"samples", static_cast<double>(both.test.labels.size(0))},
           {"train_samples", static_cast<double>(both.train.labels.size(0))}};
+}
+
+Figures evaluate_classifier(const Evaluated& evaluated) {
+  auto* classifier = dynamic_cast<Classifier*>(&evaluated.objective);
+  if (!classifier) throw usage_error("this model does not classify");
+  const std::int64_t all = evaluated.data.source->num_samples();
+  const std::int64_t most = evaluated.recipe.eval.max_samples;
+  const std::int64_t count = most > 0 ? std::min(most, all) : all;
+  at::Tensor num_right = at::zeros({1}, at::kLong);
+  for_each_share(*evaluated.data.source, count, evaluated.communicator, evaluated.device,
+                 evaluated.num_threads, [&](Batch& batch, Range range) {
+                   const at::Tensor predicted = classifier->scores(batch).argmax(1);
+                   const at::Tensor is_right = predicted == batch.at("label");
+                   num_right += is_right.narrow(0, 0, range.size()).sum().cpu();
+                 });
+  evaluated.communicator.all_reduce(num_right).wait();
+  return {{"accuracy", num_right.item<double>() / static_cast<double>(count)},
+          {"samples", static_cast<double>(count)}};
 }
 
 }  // namespace kiln

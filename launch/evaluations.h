@@ -34,6 +34,9 @@ Figures evaluate_knn(const Evaluated& evaluated);
 /// "accuracy" and "train_accuracy" of a linear classifier on the frozen features.
 Figures evaluate_linear(const Evaluated& evaluated);
 
+/// "accuracy" of an objective that classifies.
+Figures evaluate_classifier(const Evaluated& evaluated);
+
 /// How well hidden pixels are filled in, on the first eval.max_samples (0: all) samples: "mse" over
 /// hidden pixels in [0, 1], and that of two predictors that learn nothing: "mse_visible_mean", the
 /// mean of each sample's visible pixels, and "mse_nearest_patch", a copy of the nearest visible

@@ -15,10 +15,9 @@
 #include "core/run_folder.h"
 #include "core/schedule.h"
 #include "core/trainer.h"
-#include "data/loader.h"
-#include "dist/gradient_exchange.h"
 #include "launch/device.h"
 #include "launch/environment.h"
+#include "launch/run_parts.h"
 #include "launch/stop_signal.h"
 #include "launch/weights_source.h"
 #include "launch/world.h"
@@ -60,37 +59,6 @@ void check_ranks(const TrainingSetup& setup, World& world) {
         setup.recipe.train.micro_batch);
   }
   check_equal_on_all_ranks(world.communicator(), "recipe", setup.recipe_hash());
-}
-
-std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world,
-                                    const std::filesystem::path& run_folder) {
-  const Recipe& recipe = setup.recipe;
-  LoaderOptions options;
-  options.global_batch = recipe.train.global_batch;
-  options.micro_batch = recipe.train.micro_batch;
-  options.rank = world.rank();
-  options.num_ranks = world.size();
-  options.num_threads = setup.data.workers > 0 ? setup.data.workers : world.cores();
-  options.timeout_s = recipe.parallel.timeout_s;
-  const auto prepare = [&objective = *setup.objective, seed = recipe.run.seed](Batch& batch) {
-    objective.prepare(batch, static_cast<std::uint64_t>(seed));
-  };
-  std::unique_ptr<Loader> loader = std::make_unique<ThreadedLoader>(
-      setup.data.source, SampleOrder(setup.data.order), options, prepare);
-  if (!recipe.log.ledger) return loader;
-  return std::make_unique<LedgerLoader>(std::move(loader), run_folder, world.rank(),
-                                        options.global_batch);
-}
-
-MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicator) {
-  ExchangeOptions options;
-  options.is_reproducible = setup.recipe.run.reproducible;
-  options.is_sharded = setup.recipe.parallel.shard_optimizer && communicator.size() > 1;
-  options.reduce_dtype = setup.recipe.parallel.reduce_dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  options.num_micro_batches = setup.num_micro_batches();
-  return [options, &communicator](FlatParameters& flat) {
-    return make_gradient_exchange(flat, communicator, options);
-  };
 }
 
 CheckpointState checkpoint_header(const TrainingSetup& setup) {
@@ -152,17 +120,22 @@ nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
           {"run_dir", folder.path.string()}};
 }
 
+}  // namespace
+
 CommandResult train_in(World& world, TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
-  at::set_num_threads(
-      static_cast<int>(recipe.run.threads > 0 ? recipe.run.threads : world.cores()));
+  use_threads(recipe, world);
   check_ranks(setup, world);
   const at::Device device = choose_device(recipe.run.device, world);
   setup.objective->module().to(device);
 
   HeldFolder folder = hold_run_folder(setup, world);
   const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
-  const std::unique_ptr<Loader> loader = make_loader(setup, world, folder.path);
+  std::unique_ptr<Loader> loader = make_loader(setup, world);
+  if (recipe.log.ledger) {
+    loader = std::make_unique<LedgerLoader>(std::move(loader), folder.path, world.rank(),
+                                            recipe.train.global_batch);
+  }
   CheckpointWriter writer(writer_options(setup, folder, world));
   std::optional<MetricsLog> log;
   Trainer trainer(
@@ -201,8 +174,6 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
            trainer.step(), folder.path.string());
   return {code, result_of(trainer, folder, first_sample, seconds.count())};
 }
-
-}  // namespace
 
 CommandResult train(TrainingSetup setup) {
   install_stop_signals();

@@ -5,12 +5,16 @@
 
 #include "launch/command.h"
 #include "launch/training_setup.h"
+#include "launch/world.h"
 
 namespace kiln {
 
 /// Trains as the setup says, in the ranks this program was started as; resumes where the run folder
 /// holds a checkpoint. Result: step, samples, loss, samples_per_s, weights_hash, run_dir.
 CommandResult train(TrainingSetup setup);
+
+/// The same within ranks that run already; afterwards the objective holds the final weights.
+CommandResult train_in(World& world, TrainingSetup& setup);
 
 /// What the setup resolves to and implies, for `--dry-run`: text, and JSON with the same figures.
 struct DryRun {

@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "data/image_source.h"
+#include "data/text_source.h"
+#include "data/token_stream.h"
 #include "models/registry.h"
 
 namespace kiln {
@@ -15,6 +17,28 @@ std::int64_t length_in_samples(const TrainOptions& train, std::int64_t num_sampl
   if (train.samples) return *train.samples;
   if (train.steps) return *train.steps * train.global_batch;
   return std::llround(train.epochs.value_or(0.0) * static_cast<double>(num_samples));
+}
+
+SampleOrderOptions order_of(const DataOptions& options, const BatchSource& source,
+                            std::int64_t block_samples, std::uint64_t seed) {
+  return {.num_samples = source.num_samples(),
+          .block_samples = block_samples,
+          .window_blocks = options.shuffle_shards,
+          .shuffle = options.shuffle,
+          .seed = seed};
+}
+
+OpenedData open_text(RecipeReader& reader, const Recipe& recipe, const DataOptions& options) {
+  TextOptions text;
+  reader.read("data", text);
+  const auto seed = static_cast<std::uint64_t>(recipe.run.seed);
+  const auto stream = std::make_shared<const TokenStream>(open_dataset(options));
+  OpenedData data;
+  data.info = describe_text(*stream, text);
+  data.source = make_text_source(stream, text, seed);
+  data.order = order_of(options, *data.source, data.source->num_samples(), seed);
+  data.workers = options.workers;
+  return data;
 }
 
 OpenedData open_images(RecipeReader& reader, const Recipe& recipe, DataOptions options,
@@ -34,11 +58,7 @@ OpenedData open_images(RecipeReader& reader, const Recipe& recipe, DataOptions o
     reader.update("data", image);
   }
   data.source = make_image_source(dataset, image, seed);
-  data.order = {.num_samples = data.source->num_samples(),
-                .block_samples = dataset->shard_samples(),
-                .window_blocks = options.shuffle_shards,
-                .shuffle = options.shuffle,
-                .seed = seed};
+  data.order = order_of(options, *data.source, dataset->shard_samples(), seed);
   data.workers = options.workers;
   return data;
 }
@@ -51,6 +71,7 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
   reader.read("data", options);
   if (!path.empty()) options.path = path;
   if (options.path.empty()) throw usage_error("data.path is missing: which dataset?");
+  if (kind == "text") return open_text(reader, recipe, options);
   KILN_CHECK(kind == "image", "data kind '{}'", kind);
   return open_images(reader, recipe, options, use);
 }
@@ -67,9 +88,8 @@ std::string TrainingSetup::recipe_hash() const {
   return hash_bytes(text.data(), text.size()).hex();
 }
 
-TrainingSetup read_training_setup(const std::filesystem::path& recipe,
-                                  const std::vector<std::string>& overrides) {
-  TrainingSetup setup{RecipeReader::from_file(recipe, overrides)};
+TrainingSetup read_training_setup(RecipeReader reader) {
+  TrainingSetup setup{std::move(reader)};
   setup.recipe = read_engine_sections(setup.reader);
   const ModelEntry& model = find_model(setup.reader.peek("model", "name", "mae"));
   setup.data_kind = model.data_kind;

@@ -45,7 +45,6 @@ struct TrainingSetup {
 };
 
 /// Throws one Error(kUsage) that lists all mistakes of the recipe, or Error(kData).
-TrainingSetup read_training_setup(const std::filesystem::path& recipe,
-                                  const std::vector<std::string>& overrides);
+TrainingSetup read_training_setup(RecipeReader reader);
 
 }  // namespace kiln

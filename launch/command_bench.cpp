@@ -1,0 +1,29 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "launch/bench.h"
+#include "launch/command.h"
+
+namespace kiln {
+
+std::function<CommandResult()> declare_bench(CLI::App& app) {
+  auto words = std::make_shared<BenchWords>();
+  words->recipe = "configs/mae_tiny_fashion.toml";
+  app.add_option("what", words->what,
+                 "step: training steps against the peak of matrix products; comm: all-reduce; "
+                 "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
+                 "first step.")
+      ->required();
+  app.add_option("recipe", words->recipe, "What to measure with; default the tiny autoencoder.");
+  app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");
+  app.add_option("--repeats", words->repeats, "Measurements.")->check(CLI::Range(3, 100000));
+  set_examples(
+      app,
+      "  kiln bench step configs/mae_base_imagenet.toml run.precision=bf16 --json\n"
+      "  mpirun -np 4 kiln bench comm\n\n"
+      "Figures are min, median and max of the repeats; \"ceiling\" is what the machine could\n"
+      "do at best, measured in the same run.");
+  return [words] { return bench(*words); };
+}
+
+}  // namespace kiln

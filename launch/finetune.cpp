@@ -1,0 +1,87 @@
+#include "launch/finetune.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "launch/device.h"
+#include "launch/evaluations.h"
+#include "launch/stop_signal.h"
+#include "launch/train.h"
+#include "models/mae.h"
+
+namespace kiln {
+
+namespace {
+
+std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
+
+/// The recipe of the fine-tuning run: the pretrained network's measures and data.
+std::string finetune_recipe(const EvalTarget& target, const std::string& path) {
+  auto* mae = dynamic_cast<MaeObjective*>(target.objective.get());
+  if (!mae) throw usage_error("fine-tuning is there for masked autoencoders");
+  const VitShape& shape = mae->shape().encoder;
+  const Recipe& recipe = target.recipe;
+  const DatasetInfo& data = target.data.info;
+  const auto run = target.run_folder.empty() ? std::filesystem::path("runs/finetune")
+                                             : target.run_folder / "finetune";
+  return fmt::format(
+      "[run]\nname = \"finetune\"\ndir = {}\nseed = {}\nthreads = {}\ndevice = {}\nprecision = {}\n"
+      "init_from = {}\n"
+      "[data]\npath = {}\nsize = {}\nmean = [{}]\nstd = [{}]\n"
+      "[model]\nname = \"vit\"\npatch = {}\ndim = {}\ndepth = {}\nheads = {}\nmlp_dim = {}\n"
+      "learned_positions = false\ndrop_path = 0.1\nlabel_smoothing = 0.1\n"
+      "[train]\nepochs = 5\nglobal_batch = 256\nmicro_batch = 32\n"
+      "[optimizer]\nname = \"adamw\"\nbase_lr = 1e-3\nweight_decay = 0.05\nlayer_decay = 0.75\n"
+      "[schedule]\nname = \"cosine\"\nwarmup_epochs = 0.5\nmin_lr = 1e-6\n"
+      "[checkpoint]\nevery = 500\n[eval]\npath = {}\nmax_samples = {}\n",
+      quoted(run.string()), recipe.run.seed, recipe.run.threads, quoted(recipe.run.device),
+      quoted(recipe.run.precision), quoted(path), quoted(recipe.eval.train_path), data.height,
+      fmt::join(data.mean, ", "), fmt::join(data.std, ", "), shape.patch, shape.dim, shape.depth,
+      shape.heads, shape.mlp_dim, quoted(recipe.eval.path), recipe.eval.max_samples);
+}
+
+CommandResult finetune_in(World& world, TrainingSetup& setup) {
+  CommandResult result = train_in(world, setup);
+  if (result.code != ExitCode::kDone) return result;
+  const OpenedData data = open_data(setup.reader, setup.recipe, setup.data_kind,
+                                    DataUse::kEvaluation, setup.recipe.eval.path);
+  setup.objective->module().eval();
+  const Figures figures =
+      evaluate_classifier({.objective = *setup.objective,
+                           .recipe = setup.recipe,
+                           .data = data,
+                           .train_data = nullptr,
+                           .communicator = world.communicator(),
+                           .device = choose_device(setup.recipe.run.device, world),
+                           .num_threads = world.cores()});
+  for (const auto& [name, value] : figures) result.json[name] = value;
+  if (world.rank() == 0) fmt::print("accuracy {}\n", figures.at("accuracy"));
+  return result;
+}
+
+/// Keys of the run's recipe that name the datasets; everything else on the command line is about
+/// the fine-tuning run.
+TargetWords dataset_words(const TargetWords& words) {
+  TargetWords chosen{.path = words.path, .is_untrained = true};
+  for (const std::string& word : words.overrides) {
+    if (word.starts_with("eval.")) chosen.overrides.push_back(word);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+CommandResult finetune(const TargetWords& words) {
+  const EvalTarget target = open_target(dataset_words(words));
+  if (target.recipe.eval.train_path.empty() || target.recipe.eval.path.empty()) {
+    throw usage_error("fine-tuning needs eval.train_path, a labelled dataset, and eval.path");
+  }
+  TrainingSetup setup = read_training_setup(RecipeReader::from_text(
+      finetune_recipe(target, words.path), "the recipe of kiln eval finetune", words.overrides));
+  install_stop_signals();
+  return run_in_world(setup.recipe.parallel.timeout_s,
+                      [&](World& world) { return finetune_in(world, setup); });
+}
+
+}  // namespace kiln

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <memory>
+
+#include "core/communicator.h"
+#include "core/loader.h"
+#include "core/training_phase.h"
+#include "launch/training_setup.h"
+#include "launch/world.h"
+
+// Parts that training and the benchmarks make the same way.
+
+namespace kiln {
+
+/// Compute threads as run.threads says. Always called: LibTorch's own choice depends on the
+/// launcher, and the number of threads has a say in the bits.
+void use_threads(const Recipe& recipe, World& world);
+
+/// Yields this rank's micro-batches; `setup` must outlive it.
+std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world);
+
+MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicator);
+
+}  // namespace kiln
