@@ -109,7 +109,7 @@ if [[ $PICTURES == *digits ]]; then
 fi
 TRAIN=("$KILN" launch -np 2 -- train "$CONFIG" "${SETTINGS[@]}" "${LENGTH[@]}")
 
-progress() { sed -n 's/.*"step":\([0-9]*\),"samples".*/\1/p' "$RUN/metrics.jsonl" 2>/dev/null | tail -n 1; }
+progress() { sed -n 's/.*"step":\([0-9]*\),"samples".*/\1/p' "$RUN/metrics.jsonl" 2>/dev/null | tail -n 1 || true; }
 
 title "3/5  Train"
 rm -rf "$RUN"
@@ -118,20 +118,21 @@ total=$("${TRAIN[@]:0:1}" "${TRAIN[@]:5}" --dry-run --json | tail -n 1 |
 printf '%s\n' "${TRAIN[*]}"
 "${TRAIN[@]}" &
 supervisor=$!
-trap 'kill -TERM $supervisor 2>/dev/null; wait $supervisor; exit 130' INT TERM
+trap 'kill -TERM $supervisor 2>/dev/null || true' EXIT
 while kill -0 "$supervisor" 2>/dev/null; do
   step=$(progress)
   ((${step:-0} * 2 >= total)) && break
   sleep 0.5
 done
-title "     Half-way: SIGTERM, as a scheduler would send it"
-kill -TERM "$supervisor" 2>/dev/null || true
+if kill -TERM "$supervisor" 2>/dev/null; then
+  title "     Half-way: SIGTERM, as a scheduler would send it"
+fi
 status=0
 wait "$supervisor" || status=$?
 [[ $status -eq 75 ]] || die "training ended with status $status instead of 75 (stopped after saving)"
 "$KILN" checkpoint list "$RUN"
 title "     The same command again goes on from there"
-trap - INT TERM
+trap - EXIT
 "${TRAIN[@]}"
 
 # --- evaluate -----------------------------------------------------------------------------------
