@@ -108,7 +108,7 @@ TEST_F(Interchange, ImportNamesUnknownModelType) {
 }
 
 TEST_F(Interchange, ImportNamesEveryBadKey) {
-  fs::create_directories(dir_);
+  export_huggingface(*make_mae(), dir_);
   std::ofstream(dir_ / "config.json")
       << R"({"model_type": "vit_mae", "hidden_act": "relu", "image_size": "large"})";
   const std::string message = import_error();
