@@ -15,6 +15,8 @@
 #include "core/run_folder.h"
 #include "core/schedule.h"
 #include "core/trainer.h"
+#include "dist/flight_recorder.h"
+#include "dist/nccl_communicator.h"
 #include "launch/device.h"
 #include "launch/environment.h"
 #include "launch/run_parts.h"
@@ -46,6 +48,7 @@ HeldFolder hold_run_folder(const TrainingSetup& setup, World& world) {
   world.communicator().broadcast(attempt, 0).wait();
   held.attempt = attempt.item<std::int64_t>();
   log_to_folder(held.path);
+  run_on_all_ranks(world.communicator(), [&] { open_flight_record(held.path, world.rank()); });
   return held;
 }
 
@@ -122,12 +125,21 @@ nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
 
 }  // namespace
 
+/// For gradients on the GPUs of several ranks; null for one rank, and on the host.
+std::unique_ptr<Communicator> connect_gpus(at::Device device, double timeout_s, World& world) {
+  if (!device.is_cuda() || world.size() == 1) return nullptr;
+  const std::chrono::milliseconds timeout(std::llround(timeout_s * 1e3));
+  return make_nccl_communicator(world.communicator(),
+                                {.timeout = timeout, .device = device.index()});
+}
+
 CommandResult train_in(World& world, TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
   use_threads(recipe, world);
   check_ranks(setup, world);
   const at::Device device = choose_device(recipe.run.device, world);
   setup.objective->module().to(device);
+  const auto gpus = connect_gpus(device, recipe.parallel.timeout_s, world);
 
   HeldFolder folder = hold_run_folder(setup, world);
   const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
@@ -146,7 +158,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
        .objective = *setup.objective,
        .loader = *loader,
        .communicator = world.communicator(),
-       .make_exchange = make_exchange(setup, world.communicator()),
+       .make_exchange = make_exchange(setup, gpus ? *gpus : world.communicator()),
        .writer = &writer,
        .header = checkpoint_header(setup),
        .device = device,
