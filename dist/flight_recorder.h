@@ -29,19 +29,19 @@ struct FlightRecord {
   struct Lane {
     std::int64_t called = 0;  // collectives
     std::int64_t done = 0;
-    std::string last;    // operation called: "all_reduce #41 (4096 bytes)"
-    double seconds = 0;  // since then
+    std::string last = {};  // operation called: "all_reduce #41 (4096 bytes)"
+    double seconds = 0;     // since then
   };
   int rank = 0;
-  std::string host;
+  std::string host = {};
   std::int64_t pid = 0;
-  std::string phase;
+  std::string phase = {};
   double phase_seconds = 0;
-  Lane lanes[2];
+  Lane lanes[2] = {};
   /// The last operations, oldest first: "12:03:44.123 host all_reduce #41 (4096 bytes), 3.2 ms".
-  std::vector<std::string> history;
+  std::vector<std::string> history = {};
   /// "stopped", "dead", "waiting for a disk" or "running"; empty on another host.
-  std::string process_state;
+  std::string process_state = {};
 };
 
 /// Nothing where there is no such file or it is no flight record.

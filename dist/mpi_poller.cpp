@@ -22,25 +22,24 @@ constexpr milliseconds kAnswerEvery{20};
 constexpr milliseconds kPatience{1500};       // for answers of the other ranks
 constexpr milliseconds kSpokesmanLead{2000};  // the others keep silent so long, then speak up too
 
-// Polls that find nothing: yield at first, then sleep ever longer. A message between ranks of one
-// node takes some microseconds when both run; when the other one has no core, spinning only keeps
-// it from getting one.
+// Between polls that find nothing: a few at once, for messages that are already here, then sleeps
+// of an eighth of the time waited so far. Never a yield: where ranks outnumber cores it puts the
+// caller behind all that compute, while one that slept is let in first.
 class BackOff {
  public:
   void pause() {
-    if (++num_pauses_ <= kYields) {
-      std::this_thread::yield();
-      return;
-    }
-    std::this_thread::sleep_for(sleep_);
-    sleep_ = std::min(sleep_ * 2, kLongestSleep);
+    if (++num_polls_ <= kPollsAtOnce) return;
+    const auto waited = std::chrono::steady_clock::now() - start_;
+    std::this_thread::sleep_for(
+        std::clamp<std::chrono::nanoseconds>(waited / 8, kShortest, kLongest));
   }
 
  private:
-  static constexpr int kYields = 64;
-  static constexpr microseconds kLongestSleep{500};
-  int num_pauses_ = 0;
-  microseconds sleep_{10};
+  static constexpr int kPollsAtOnce = 16;
+  static constexpr microseconds kShortest{5};
+  static constexpr microseconds kLongest{200};
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  int num_polls_ = 0;
 };
 
 template <std::size_t kSize>

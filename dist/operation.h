@@ -25,11 +25,11 @@ struct Operation {
   };
 
   Kind kind = Kind::kBarrier;
-  at::Tensor input;   // all_reduce and broadcast: the tensor itself
-  at::Tensor output;  // reduce_scatter and all_gather only
-  int root = 0;       // broadcast only
-  std::vector<Transfer> transfers;
-  std::function<void()> task;
+  at::Tensor input = {};   // all_reduce and broadcast: the tensor itself
+  at::Tensor output = {};  // reduce_scatter and all_gather only
+  int root = 0;            // broadcast only
+  std::vector<Transfer> transfers = {};
+  std::function<void()> task = {};
   std::int64_t sequence = 0;  // from 1; collectives and exchanges are numbered apart
 
   /// Whether all ranks take part.

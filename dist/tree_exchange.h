@@ -14,8 +14,8 @@ namespace kiln {
 /// binary counter. Across ranks, bucket by bucket: every rank sends slice k of its partial sums to
 /// rank k, which adds them along the tree; the sums are then gathered, or kept when sharded.
 ///
-/// Memory: (1 + log2(M / W)) fp32 copies of the gradients beside flat memory, about one bucket per
-/// bucket on its way, and nothing else.
+/// Memory: (1 + log2(M / W)) fp32 copies of the gradients beside flat memory, and until finish()
+/// what the rank receives: one slice of every partial sum of the other ranks.
 class TreeExchange final : public BucketExchange {
  public:
   TreeExchange(FlatParameters& flat, Communicator& communicator, const ExchangeOptions& options);

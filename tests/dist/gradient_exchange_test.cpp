@@ -34,7 +34,7 @@ struct Scenario {
   int num_ranks = 1;
   std::int64_t num_micro_batches = 8;
   at::ScalarType type = at::kFloat;
-  ExchangeOptions options;
+  ExchangeOptions options = {};
 };
 
 // One rank: a model whose loss is linear in its parameters, so that any gradient can be had.
