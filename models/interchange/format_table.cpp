@@ -1,5 +1,4 @@
 #include "models/interchange/bert_format.h"
-#include "models/interchange/diffusion_format.h"
 #include "models/interchange/format.h"
 #include "models/interchange/vit_format.h"
 
@@ -7,14 +6,9 @@ namespace kiln {
 
 const std::vector<InterchangeFormat>& interchange_formats() {
   static const std::vector<InterchangeFormat> formats = {
-      autoencoder_kl_format(),
       bert_format(),
       vit_classifier_format(),
-      dit_format(),
-      unet_2d_condition_format(),
-      unet_2d_format(),
       vit_mae_format(),
-      vq_model_format(),
   };
   return formats;
 }
