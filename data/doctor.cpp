@@ -108,7 +108,7 @@ void advise(DoctorReport& report, const std::filesystem::path& path) {
                     report.num_shards, mean_bytes / 1e6));
   }
   if (report.needs_repack) {
-    report.advice.push_back(fmt::format("repack: kiln data doctor {} --repack NEW_FOLDER", target));
+    report.advice.push_back(fmt::format("repack: import {} again; new shards are contiguous and of 256 MB", target));
   }
   if (report.decode_per_s > 0 && report.decode_per_s < 800) {
     report.advice.push_back(
