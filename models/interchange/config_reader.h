@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -32,6 +33,16 @@ class ConfigReader {
       value = config_[key].get<T>();
     } catch (const nlohmann::json::exception&) {
       problems_ += fmt::format("\n  {} = {} is of the wrong type", key, config_[key].dump());
+    }
+  }
+  /// Sizes of images and patches are a number or [height, width].
+  void read_size(const char* key, std::int64_t& height, std::int64_t& width) {
+    if (config_.contains(key) && config_[key].is_array() && config_[key].size() == 2) {
+      height = config_[key][0].get<std::int64_t>();
+      width = config_[key][1].get<std::int64_t>();
+    } else {
+      read(key, height);
+      width = height;
     }
   }
   void require(bool holds, const std::string& problem) {

@@ -3,58 +3,12 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "models/interchange/config_reader.h"
 
 namespace kiln {
 namespace {
 
 using nlohmann::json;
-
-/// Reads keys and remembers what was wrong, so that one error can name everything.
-class ConfigReader {
- public:
-  ConfigReader(const json& config, std::string origin)
-      : config_(config), origin_(std::move(origin)) {}
-
-  template <typename T>
-  void read(const char* key, T& value) {
-    if (!config_.contains(key)) {
-      problems_ += fmt::format("\n  {} is missing", key);
-      return;
-    }
-    read_optional(key, value);
-  }
-  template <typename T>
-  void read_optional(const char* key, T& value) {
-    if (!config_.contains(key) || config_[key].is_null()) return;
-    try {
-      value = config_[key].get<T>();
-    } catch (const json::exception&) {
-      problems_ += fmt::format("\n  {} = {} is of the wrong type", key, config_[key].dump());
-    }
-  }
-  /// image_size and patch_size are a number or [height, width].
-  void read_size(const char* key, std::int64_t& height, std::int64_t& width) {
-    if (config_.contains(key) && config_[key].is_array() && config_[key].size() == 2) {
-      height = config_[key][0].get<std::int64_t>();
-      width = config_[key][1].get<std::int64_t>();
-    } else {
-      read(key, height);
-      width = height;
-    }
-  }
-  void require(bool holds, const std::string& problem) {
-    if (!holds) problems_ += "\n  " + problem;
-  }
-  void finish() const {
-    if (problems_.empty()) return;
-    throw checkpoint_error("{}: config.json cannot be followed:{}", origin_, problems_);
-  }
-
- private:
-  const json& config_;
-  std::string origin_;
-  std::string problems_;
-};
 
 void read_encoder(ConfigReader& reader, VitShape& shape) {
   std::int64_t patch_width = 0;
