@@ -21,6 +21,8 @@ struct DatasetInfo {
   std::vector<double> mean;  // per channel, of values in [0, 1]
   std::vector<double> std;
   std::vector<std::string> class_names;  // empty: no labels
+  std::string autoencoder_hash;          // latents: weights_hash of what encoded them
+  double latent_scale = 0.0;             // latents: 1 / their standard deviation; 0: not measured
 
   // Text: "tokens" [B, sequence_length].
   std::int64_t vocab_size = 0;

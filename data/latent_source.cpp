@@ -1,5 +1,7 @@
 #include "data/latent_source.h"
 
+#include <string>
+
 #include "core/error.h"
 #include "data/host_tensor.h"
 #include "data/labels.h"
@@ -71,6 +73,13 @@ DatasetInfo describe_latents(const Dataset& dataset) {
   info.height = field.shape[1];
   info.width = field.shape[2];
   info.class_names = dataset.manifest().class_names;
+  const auto& attributes = dataset.manifest().attributes;
+  if (const auto found = attributes.find("autoencoder_hash"); found != attributes.end()) {
+    info.autoencoder_hash = found->second;
+  }
+  if (const auto found = attributes.find("latent_scale"); found != attributes.end()) {
+    info.latent_scale = std::stod(found->second);
+  }
   return info;
 }
 

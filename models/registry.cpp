@@ -6,6 +6,8 @@
 #include "core/nearest_name.h"
 #include "models/bert_objective.h"
 #include "models/bert_options.h"
+#include "models/autoencoder/objective.h"
+#include "models/latent_diffusion/objective.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
 #include "models/vit_classifier.h"
@@ -80,6 +82,11 @@ const std::vector<ModelEntry>& model_table() {
   static const std::vector<ModelEntry> table = {
       {"bert", "text", "BERT: predicts masked tokens, and whether sentence pairs belong together.",
        make_bert},
+      {"autoencoder", "image", "KL or VQ autoencoder, perhaps with a discriminator: the first stage.",
+       make_autoencoder},
+      {"latent_diffusion", "latent", "U-Net or transformer that draws latents of an autoencoder.",
+       make_latent_diffusion},
+      {"pixel_diffusion", "image", "The same on pixels.", make_latent_diffusion},
       {"mae", "image", "Masked autoencoder: a ViT that predicts the pixels of hidden patches.",
        make_mae},
       {"vit", "image", "ViT classifier, from scratch or fine-tuned from a masked autoencoder.",

@@ -22,8 +22,9 @@ struct InterchangeFormat {
   /// null for objectives of another model.
   nlohmann::ordered_json (*config)(Objective& objective);
   NameTable (*names)(Objective& objective);
-  /// preprocessor_config.json, or null; may be nullptr.
+  /// What belongs beside config.json, or null; may be nullptr. In a file of this name.
   nlohmann::ordered_json (*preprocessor)(Objective& objective);
+  const char* preprocessor_file = "preprocessor_config.json";
 
   /// Import: an objective of that shape with weights unset, the text of its [model] section, and
   /// the data it expects. `preprocessor` is null where there is no such file.

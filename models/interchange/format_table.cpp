@@ -1,4 +1,5 @@
 #include "models/interchange/bert_format.h"
+#include "models/interchange/diffusion_format.h"
 #include "models/interchange/format.h"
 #include "models/interchange/vit_format.h"
 
@@ -6,9 +7,14 @@ namespace kiln {
 
 const std::vector<InterchangeFormat>& interchange_formats() {
   static const std::vector<InterchangeFormat> formats = {
+      autoencoder_kl_format(),
       bert_format(),
       vit_classifier_format(),
+      dit_format(),
+      unet_2d_condition_format(),
+      unet_2d_format(),
       vit_mae_format(),
+      vq_model_format(),
   };
   return formats;
 }

@@ -16,7 +16,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kConfig = "config.json";
-constexpr const char* kPreprocessor = "preprocessor_config.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 // transformers and diffusers name the one file of weights differently.
 constexpr const char* kWeights[] = {"model.safetensors", "diffusion_pytorch_model.safetensors"};
@@ -89,7 +88,9 @@ void export_huggingface(Objective& objective, const fs::path& dir) {
     fs::create_directories(dir);
     const auto tensors = to_theirs(format.names(objective), named_tensors(objective.module()));
     write_safetensors(dir / kWeights[config.contains("_class_name") ? 1 : 0], tensors);
-    if (format.preprocessor) write_json(dir / kPreprocessor, format.preprocessor(objective));
+    if (format.preprocessor) {
+      write_json(dir / format.preprocessor_file, format.preprocessor(objective));
+    }
     write_json(dir / kConfig, config);
     return;
   }
@@ -102,8 +103,8 @@ ImportedModel import_huggingface(const fs::path& dir) {
   }
   const nlohmann::json config = read_json(dir / kConfig);
   const InterchangeFormat& format = find_format(type_of(config), dir);
-  const nlohmann::json preprocessor =
-      fs::exists(dir / kPreprocessor) ? read_json(dir / kPreprocessor) : nlohmann::json();
+  const fs::path beside = dir / format.preprocessor_file;
+  const nlohmann::json preprocessor = fs::exists(beside) ? read_json(beside) : nlohmann::json();
   NamedTensors theirs = rename_aliases(read_weights(dir), format.aliases);
   if (format.normalise) theirs = format.normalise(theirs, dir.string());
   InterchangeFormat::Made made = format.make_from_tensors

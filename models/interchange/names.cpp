@@ -28,7 +28,10 @@ std::vector<std::pair<std::string, at::Tensor>> to_theirs(const NameTable& table
   for (const NameRule& rule : table) {
     const auto found = ours.find(rule.ours);
     KILN_CHECK(found != ours.end(), "no tensor '{}' to export", rule.ours);
-    const auto parts = found->second.chunk(static_cast<std::int64_t>(rule.theirs.size()), 0);
+    const auto count = static_cast<std::int64_t>(rule.theirs.size());
+    const auto parts = rule.kind == NameRule::Kind::kCopies
+                           ? std::vector<at::Tensor>(rule.theirs.size(), found->second)
+                           : found->second.chunk(count, 0);
     for (std::size_t i = 0; i < rule.theirs.size(); ++i) {
       result.emplace_back(rule.theirs[i], parts[i]);
     }
@@ -40,7 +43,7 @@ NamedTensors to_ours(const NameTable& table, const NamedTensors& theirs,
                      const std::string& origin) {
   NamedTensors result;
   std::set<std::string> used;
-  std::vector<std::string> missing, unexpected;
+  std::vector<std::string> missing, unexpected, different;
   for (const NameRule& rule : table) {
     std::vector<at::Tensor> parts;
     for (const std::string& name : rule.theirs) {
@@ -53,7 +56,12 @@ NamedTensors to_ours(const NameTable& table, const NamedTensors& theirs,
       }
     }
     if (parts.size() != rule.theirs.size()) continue;
-    result[rule.ours] = parts.size() == 1 ? parts[0] : at::cat(parts, 0);
+    const bool is_copies = rule.kind == NameRule::Kind::kCopies;
+    result[rule.ours] = parts.size() == 1 || is_copies ? parts[0] : at::cat(parts, 0);
+    if (!is_copies) continue;
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+      if (!parts[i].equal(parts[0])) different.push_back(rule.theirs[i]);
+    }
   }
   for (const auto& [name, value] : theirs) {
     if (!used.contains(name)) unexpected.push_back(name);
@@ -61,6 +69,10 @@ NamedTensors to_ours(const NameTable& table, const NamedTensors& theirs,
   std::string problems;
   if (!missing.empty()) problems += fmt::format("\n  missing: {}", join_names(missing));
   if (!unexpected.empty()) problems += fmt::format("\n  unexpected: {}", join_names(unexpected));
+  if (!different.empty()) {
+    problems += fmt::format("\n  not equal to its copy, of which this model has one: {}",
+                            join_names(different));
+  }
   if (!problems.empty()) {
     throw checkpoint_error("{} does not hold the tensors its config.json announces:{}", origin,
                            problems);

@@ -14,6 +14,7 @@ struct NameRule {
   enum class Kind {
     kSame,       // one tensor, equal
     kSplitRows,  // several tensors whose rows, one after the other, are ours (fused q, k, v)
+    kCopies,     // one tensor, which they hold several times; on the way in all must be equal
   };
   std::string ours;
   std::vector<std::string> theirs;

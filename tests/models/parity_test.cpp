@@ -30,4 +30,15 @@ INSTANTIATE_TEST_SUITE_P(Bert, Parity,
                          testing::Values("parity/bert", "parity/bert_mlm", "parity/train_bert",
                                          "parity/wordpiece", "golden/tiny_bert.safetensors"));
 
+INSTANTIATE_TEST_SUITE_P(Diffusion, Parity,
+                         testing::Values("parity/autoencoder_kl", "parity/vqmodel",
+                                         "parity/vqmodel_paper", "parity/unet2d",
+                                         "parity/unet2dcondition", "parity/dit",
+                                         "parity/dit_learn_sigma", "parity/diffusion_vlb",
+                                         "parity/schedulers", "golden/tiny_ae_kl.safetensors",
+                                         "golden/tiny_ae_vq.safetensors",
+                                         "golden/tiny_unet.safetensors",
+                                         "golden/tiny_dit_ls0.safetensors",
+                                         "golden/tiny_dit_ls1.safetensors"));
+
 }  // namespace

@@ -1,0 +1,40 @@
+#include "models/layers/conv.h"
+
+namespace kiln {
+
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel,
+               const at::TensorOptions& options, std::int64_t step, std::int64_t pad, bool has_bias)
+    : stride(step), padding(pad) {
+  weight = register_parameter("weight", at::empty({out, in, kernel, kernel}, options));
+  if (has_bias) bias = register_parameter("bias", at::empty({out}, options));
+}
+
+at::Tensor Conv2d::forward(const at::Tensor& x) const {
+  return at::conv2d(x, weight, bias, at::IntArrayRef{stride, stride},
+                    at::IntArrayRef{padding, padding});
+}
+
+GroupNorm::GroupNorm(std::int64_t num_groups, std::int64_t channels, double epsilon,
+                     const at::TensorOptions& options)
+    : groups(num_groups), eps(epsilon) {
+  weight = register_parameter("weight", at::empty({channels}, options));
+  bias = register_parameter("bias", at::empty({channels}, options));
+}
+
+at::Tensor GroupNorm::forward(const at::Tensor& x) const {
+  return at::group_norm(x, groups, weight, bias, eps);
+}
+
+at::Tensor to_tokens(const at::Tensor& x) {
+  return x.permute({0, 2, 3, 1}).reshape({x.size(0), x.size(2) * x.size(3), x.size(1)});
+}
+
+at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64_t width) {
+  return tokens.reshape({tokens.size(0), height, width, tokens.size(2)}).permute({0, 3, 1, 2});
+}
+
+at::Tensor upsample_nearest(const at::Tensor& x) {
+  return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)});
+}
+
+}  // namespace kiln
