@@ -37,11 +37,13 @@ const std::vector<Command>& command_table();
 std::function<CommandResult()> declare_bench(CLI::App& app);
 std::function<CommandResult()> declare_checkpoint(CLI::App& app);
 std::function<CommandResult()> declare_data(CLI::App& app);
+std::function<CommandResult()> declare_encode(CLI::App& app);
 std::function<CommandResult()> declare_eval(CLI::App& app);
 std::function<CommandResult()> declare_export(CLI::App& app);
 std::function<CommandResult()> declare_import(CLI::App& app);
 std::function<CommandResult()> declare_launch(CLI::App& app);
 std::function<CommandResult()> declare_report(CLI::App& app);
+std::function<CommandResult()> declare_sample(CLI::App& app);
 std::function<CommandResult()> declare_tokenizer(CLI::App& app);
 std::function<CommandResult()> declare_train(CLI::App& app);
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "data/image_source.h"
+#include "data/latent_source.h"
 #include "data/text_source.h"
 #include "data/token_stream.h"
 #include "models/registry.h"
@@ -63,6 +64,17 @@ OpenedData open_images(RecipeReader& reader, const Recipe& recipe, DataOptions o
   return data;
 }
 
+OpenedData open_latents(const Recipe& recipe, const DataOptions& options) {
+  const auto seed = static_cast<std::uint64_t>(recipe.run.seed);
+  const std::shared_ptr<const Dataset> dataset = open_dataset(options);
+  OpenedData data;
+  data.info = describe_latents(*dataset);
+  data.source = make_latent_source(dataset);
+  data.order = order_of(options, *data.source, dataset->shard_samples(), seed);
+  data.workers = options.workers;
+  return data;
+}
+
 }  // namespace
 
 OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::string& kind,
@@ -72,6 +84,7 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
   if (!path.empty()) options.path = path;
   if (options.path.empty()) throw usage_error("data.path is missing: which dataset?");
   if (kind == "text") return open_text(reader, recipe, options);
+  if (kind == "latent") return open_latents(recipe, options);
   KILN_CHECK(kind == "image", "data kind '{}'", kind);
   return open_images(reader, recipe, options, use);
 }

@@ -1,0 +1,28 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "launch/command.h"
+#include "launch/encode.h"
+
+namespace kiln {
+
+std::function<CommandResult()> declare_encode(CLI::App& app) {
+  auto words = std::make_shared<EncodeWords>();
+  app.add_option("of", words->of,
+                 "An autoencoder: a run, a checkpoint's folder, or a Hugging Face folder.")
+      ->required();
+  app.add_option("--data", words->data, "Dataset of images.")->required();
+  app.add_option("--out", words->out, "Folder of the dataset of latents to make.")->required();
+  app.add_flag("--flip", words->has_flips, "Also encodes every image mirrored, left to right.");
+  app.add_option("--batch", words->batch, "Images encoded together.");
+  app.add_option("--device", words->device, "auto | cpu | cuda");
+  app.add_option("--threads", words->threads,
+                 "Compute threads per rank; 0: its share of the cores.");
+  set_examples(
+      app,
+      "  kiln encode runs/autoencoder --data datasets/images --out datasets/latents\n"
+      "  mpirun -np 8 kiln encode hub/vae --data datasets/images --out datasets/latents --flip");
+  return [words] { return encode_dataset(*words); };
+}
+
+}  // namespace kiln

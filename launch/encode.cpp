@@ -1,0 +1,180 @@
+#include "launch/encode.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/progress_bar.h"
+#include "data/dataset.h"
+#include "data/import.h"
+#include "data/import_session.h"
+#include "data/loader.h"
+#include "launch/device.h"
+#include "launch/loaded_model.h"
+#include "launch/training_setup.h"
+#include "launch/world.h"
+#include "models/autoencoder/objective.h"
+
+namespace kiln {
+namespace {
+
+constexpr std::int64_t kShardImages = 8192;
+constexpr double kCertain = -30.0;  // the least log-variance there is
+
+class DatasetEncoder {
+ public:
+  DatasetEncoder(const EncodeWords& words, World& world)
+      : words_(words),
+        world_(world),
+        loaded_(load_model(words.of)),
+        device_(choose_device(words.device, world)) {
+    model_ = dynamic_cast<AutoencoderObjective*>(loaded_.objective.get());
+    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder", words.of);
+    hash_ = hash_of_weights(*model_);
+    model_->module().to(device_);
+    open_images();
+  }
+
+  CommandResult run() {
+    ImportOptions options;
+    options.out = words_.out;
+    options.rank = world_.rank();
+    options.num_ranks = world_.size();
+    const std::int64_t per_shard =
+        std::max<std::int64_t>(kShardImages / words_.batch, 1) * words_.batch;
+    const std::int64_t num_items = images_.info.num_samples * (words_.has_flips ? 2 : 1);
+    ImportSession session(options, manifest(), num_items, per_shard);
+    // Per shard: sum, sum of squares and number of sampled latent values.
+    at::Tensor sums = at::zeros({(num_items + per_shard - 1) / per_shard, 3}, at::kDouble);
+    ProgressBar bar("encode", "images", session.num_own_items());
+    session.run([&](ImportSession::Filling& filling) {
+      fill(filling, sums[filling.items.begin / per_shard], bar);
+    });
+    // Each row is one rank's: sums over rows are the same for any number of ranks.
+    world_.communicator().all_reduce(sums).wait();
+    return world_.rank() == 0 ? finish(options, sums.sum(0)) : CommandResult{};
+  }
+
+ private:
+  void open_images() {
+    // The images as they are: no crop, no flip.
+    RecipeReader reader = RecipeReader::from_text("", "encode", {"data.path=" + words_.data});
+    images_ = open_data(reader, Recipe{}, "image", DataUse::kEvaluation);
+    const AutoencoderShape& shape = model_->network().shape;
+    const std::int64_t pad = 2 * model_->options().pad, f = shape.reduction();
+    if (images_.info.channels != shape.image_channels) {
+      throw usage_error("'{}' has images of {} channels, the autoencoder '{}' takes {}",
+                        words_.data, images_.info.channels, words_.of, shape.image_channels);
+    }
+    if ((images_.info.height + pad) % f != 0 || (images_.info.width + pad) % f != 0) {
+      throw usage_error("images of {} x {} pixels cannot be reduced {} times",
+                        images_.info.height + pad, images_.info.width + pad, f);
+    }
+  }
+
+  Manifest manifest() const {
+    const AutoencoderShape& shape = model_->network().shape;
+    const std::int64_t f = shape.reduction(), pad = 2 * model_->options().pad;
+    Manifest manifest;
+    manifest.kind = "latent";
+    manifest.fields["moments"] = {
+        .dtype = DType::kFloat16,
+        .shape = {2 * shape.latent_channels, (images_.info.height + pad) / f,
+                  (images_.info.width + pad) / f}};
+    if (has_labels()) manifest.fields["label"] = {.dtype = DType::kInt32};
+    manifest.class_names = images_.info.class_names;
+    manifest.attributes["autoencoder_hash"] = hash_;
+    manifest.provenance["images"] = images_.info.fingerprint;
+    manifest.provenance["made_by"] = "kiln encode " + words_.of;
+    return manifest;
+  }
+
+  bool has_labels() const { return !images_.info.class_names.empty(); }
+
+  void fill(ImportSession::Filling& filling, at::Tensor sums, ProgressBar& bar) {
+    const DatasetReader reader(images_.source, world_.cores());
+    const std::int64_t N = images_.info.num_samples;
+    for (std::int64_t begin = filling.items.begin; begin < filling.items.end;) {
+      // The second half of the items are the mirror images of the first.
+      const bool is_flipped = begin >= N;
+      const std::int64_t end =
+          std::min({begin + words_.batch, filling.items.end, is_flipped ? 2 * N : N});
+      const Batch batch = reader.read(begin % N, (end - 1) % N + 1);
+      append(filling.shard, batch, is_flipped, sums);
+      bar.update(done_ += end - begin);
+      begin = end;
+    }
+  }
+
+  void append(ShardWriter& shard, const Batch& batch, bool is_flipped, at::Tensor& sums) {
+    const at::NoGradGuard no_grad;
+    at::Tensor images = batch.at("image").to(device_);
+    if (is_flipped) images = images.flip({2});
+    const at::Tensor moments = encode(images).to(at::kCPU, at::kHalf).contiguous();
+    const auto posterior = DiagonalGaussian::from_moments(moments.to(at::kDouble));
+    sums[0] += posterior.mean.sum();
+    sums[1] += (posterior.mean.square() + posterior.log_variance.exp()).sum();
+    sums[2] += static_cast<double>(posterior.mean.numel());
+    shard.append_rows(
+        "moments", {static_cast<const std::uint8_t*>(moments.const_data_ptr()), moments.nbytes()});
+    if (!has_labels()) return;
+    const at::Tensor labels = batch.at("label").to(at::kInt).contiguous();
+    shard.append_rows("label",
+                      {static_cast<const std::uint8_t*>(labels.const_data_ptr()), labels.nbytes()});
+  }
+
+  /// In batches of one size: the last is filled up, so that no result depends on its neighbours.
+  at::Tensor encode(const at::Tensor& images) {
+    const std::int64_t count = images.size(0), missing = words_.batch - count;
+    const at::Tensor filled =
+        missing > 0
+            ? at::cat({images, images.narrow(0, count - 1, 1).expand({missing, -1, -1, -1})})
+            : images;
+    Autoencoder& network = model_->network();
+    const auto type = network.quant_conv->weight.scalar_type();
+    const at::Tensor encoded =
+        network.encode(model_->to_input(filled).to(type)).narrow(0, 0, count);
+    if (network.shape.bottleneck == Bottleneck::kKl) return encoded;
+    return at::cat({encoded, at::full_like(encoded, kCertain)}, 1);
+  }
+
+  CommandResult finish(const ImportOptions& options, const at::Tensor& sums) {
+    const double n = sums[2].item<double>(), mean = sums[0].item<double>() / n;
+    const double std = std::sqrt(sums[1].item<double>() / n - mean * mean);
+    Manifest made = finish_import(options).manifest;
+    made.attributes["latent_scale"] = fmt::format("{:.17g}", 1.0 / std);
+    write_manifest(options.out, made);
+    log_info("{}: latents of {} images, scale {:.5f}", options.out.string(), made.num_samples,
+             1.0 / std);
+    return {ExitCode::kDone,
+            {{"path", options.out.string()},
+             {"samples", made.num_samples},
+             {"latent_scale", 1.0 / std},
+             {"autoencoder_hash", hash_},
+             {"fingerprint", made.fingerprint()}}};
+  }
+
+  const EncodeWords& words_;
+  World& world_;
+  LoadedModel loaded_;
+  AutoencoderObjective* model_ = nullptr;  // within loaded_
+  at::Device device_;
+  OpenedData images_;
+  std::string hash_;
+  std::int64_t done_ = 0;
+};
+
+}  // namespace
+
+CommandResult encode_dataset(const EncodeWords& words) {
+  if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
+  return run_in_world(600, [&](World& world) {
+    at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
+    return DatasetEncoder(words, world).run();
+  });
+}
+
+}  // namespace kiln

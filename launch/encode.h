@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "launch/command.h"
+
+namespace kiln {
+
+struct EncodeWords {
+  std::string of;  // an autoencoder: a run, a checkpoint's folder, or a Hugging Face folder
+  std::string data;
+  std::filesystem::path out;
+  bool has_flips = false;   // every image a second time, mirrored
+  std::int64_t batch = 64;  // images encoded together; part of the result's bits
+  std::string device = "auto";
+  std::int64_t threads = 0;
+};
+
+/// `kiln encode`: a dataset of images -> a dataset of their latents, "moments" float16 [2E, h, w]
+/// (mean and log-variance; -30 for a VQ autoencoder, whose latents are certain), with labels. Ranks
+/// share the shards. dataset.json notes "autoencoder_hash" and "latent_scale", 1 over the standard
+/// deviation of sampled latents over the whole dataset. Result: "samples", "latent_scale", "path".
+CommandResult encode_dataset(const EncodeWords& words);
+
+}  // namespace kiln

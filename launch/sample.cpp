@@ -1,0 +1,122 @@
+#include "launch/sample.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/picture.h"
+#include "core/progress_bar.h"
+#include "data/import.h"
+#include "data/import_session.h"
+#include "launch/device.h"
+#include "launch/loaded_model.h"
+#include "launch/picture_maker.h"
+#include "launch/world.h"
+
+namespace kiln {
+namespace {
+
+bool is_grid(const std::filesystem::path& out) { return out.extension() == ".png"; }
+
+/// All pictures on every rank, uint8 [N, H, W, C].
+at::Tensor make_all(PictureMaker& maker, std::int64_t num, World& world) {
+  const std::int64_t num_batches = (num + maker.batch() - 1) / maker.batch();
+  const Range mine = share_of(num_batches, world.rank(), world.size());
+  at::Tensor all = at::zeros(maker.shape_of(num), at::kFloat);
+  ProgressBar bar("sample", "pictures", mine.size() * maker.batch());
+  for (std::int64_t b = mine.begin; b < mine.end; ++b) {
+    const std::int64_t first = b * maker.batch();
+    const std::int64_t count = std::min(maker.batch(), num - first);
+    all.narrow(0, first, count).copy_(maker.make(first).pictures.narrow(0, 0, count));
+    bar.update((b - mine.begin + 1) * maker.batch());
+  }
+  // Every picture is some rank's and zero on the others: the sum is exact.
+  world.communicator().all_reduce(all).wait();
+  return all.to(at::kByte);
+}
+
+void write_grid(const std::filesystem::path& path, const at::Tensor& pictures) {
+  GridOptions options;
+  const auto num = static_cast<double>(pictures.size(0));
+  options.columns = static_cast<std::int64_t>(std::ceil(std::sqrt(num)));
+  options.scale = std::max<std::int64_t>(1, 64 / pictures.size(1));  // small ones stay visible
+  write_png(path, picture_grid(pictures, options));
+}
+
+void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) {
+  ImportOptions options;
+  options.out = words.out;
+  options.rank = world.rank();
+  options.num_ranks = world.size();
+  const auto shape = maker.shape_of(1);
+  Manifest manifest;
+  manifest.kind = "image";
+  manifest.fields["image"] = {.dtype = DType::kUInt8, .shape = {shape.begin() + 1, shape.end()}};
+  manifest.provenance["made_by"] = "kiln sample " + words.of;
+  if (maker.has_labels()) {
+    manifest.fields["label"] = {.dtype = DType::kInt32};
+    for (std::int64_t k = 0; k < maker.num_classes(); ++k) {
+      manifest.class_names.push_back(std::to_string(k));
+    }
+  }
+  constexpr std::int64_t kShardSamples = 8192;
+  const std::int64_t per_shard =
+      std::max<std::int64_t>(kShardSamples / maker.batch(), 1) * maker.batch();
+  ImportSession session(options, manifest, words.num, per_shard);
+  ProgressBar bar("sample", "pictures", session.num_own_items());
+  std::int64_t done = 0;
+  session.run([&](ImportSession::Filling& filling) {
+    for (std::int64_t first = filling.items.begin; first < filling.items.end;
+         first += maker.batch()) {
+      const std::int64_t count = std::min(maker.batch(), filling.items.end - first);
+      const auto made = maker.make(first);
+      const at::Tensor bytes = made.pictures.narrow(0, 0, count).contiguous();
+      const std::int64_t pixels = bytes.size(1) * bytes.size(2);
+      filling.shard.append_rows("image", {bytes.const_data_ptr<std::uint8_t>(), bytes.nbytes()});
+      filling.sums.add(bytes.const_data_ptr<std::uint8_t>(), count * pixels, bytes.size(3));
+      for (std::int64_t i = 0; maker.has_labels() && i < count; ++i) {
+        filling.shard.append_value<std::int32_t>(
+            "label", static_cast<std::int32_t>(made.labels[static_cast<std::size_t>(i)]));
+      }
+      bar.update(done += count);
+    }
+  });
+  world.communicator().barrier();
+  if (world.rank() == 0) finish_import(options);
+}
+
+CommandResult sample_in(World& world, const SampleWords& words) {
+  const auto start = std::chrono::steady_clock::now();
+  at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
+  PictureMaker maker(words, choose_device(words.device, world));
+  if (is_grid(words.out)) {
+    const at::Tensor pictures = make_all(maker, words.num, world);
+    if (world.rank() == 0) write_grid(words.out, pictures);
+  } else {
+    write_dataset(maker, words, world);
+  }
+  if (world.rank() != 0) return {};
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  log_info("{} pictures in {}: {}", words.num, format_duration(seconds.count()),
+           words.out.string());
+  return {ExitCode::kDone,
+          {{"samples", words.num},
+           {"out", words.out.string()},
+           {"sampler", maker.options().sampler.sampler},
+           {"steps", maker.options().sampler.steps},
+           {"seconds", seconds.count()}}};
+}
+
+}  // namespace
+
+CommandResult sample_pictures(const SampleWords& words) {
+  if (words.num < 1) throw usage_error("--num {}: at least one", words.num);
+  if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
+  return run_in_world(600, [&](World& world) { return sample_in(world, words); });
+}
+
+}  // namespace kiln
