@@ -17,21 +17,23 @@ std::function<CommandResult()> declare_eval(CLI::App& app) {
     std::string what;
     TargetWords target;
     std::string out;
+    std::string text;
   };
   auto words = std::make_shared<Words>();
-  app.add_option(
-         "what", words->what,
-         "knn: k nearest neighbours on features; linear: linear probe; finetune: trains the "
-         "whole network with a classifier; reconstruct: hidden "
-         "pixels, with a picture.")
+  app.add_option("what", words->what,
+                 "knn: k nearest neighbours on features; linear: linear probe; finetune: trains "
+                 "the whole network with a classifier; reconstruct: hidden pixels, with a picture; "
+                 "mlm: masked words; ngram: n-gram models of a text dataset.")
       ->required();
   app.add_option("of", words->target.path,
-                 "A run, a checkpoint's folder, or a Hugging Face folder.")
+                 "A run, a checkpoint's folder, or a Hugging Face folder (ngram: a dataset).")
       ->required();
   app.add_option("overrides", words->target.overrides, "section.key=value, over the run's recipe.");
   app.add_flag("--untrained", words->target.is_untrained,
                "The same network with its initial weights: what training is held against.");
   app.add_option("--out", words->out, "reconstruct: the picture; default RUN/reconstructions.png.");
+  app.add_option("--text", words->text,
+                 "mlm: fills in the [MASK]s of a sentence instead of measuring.");
   set_examples(
       app,
       "  kiln eval knn runs/mae_tiny_fashion eval.train_samples=10000\n"
@@ -39,7 +41,7 @@ std::function<CommandResult()> declare_eval(CLI::App& app) {
       "  mpirun -np 4 kiln eval reconstruct runs/mae_tiny_fashion/checkpoints/step-000000400\n\n"
       "eval.path is the dataset evaluated on, eval.train_path the labelled one learned from.\n"
       "Figures do not depend on the number of ranks; they are kept in RUN/evaluations.jsonl.");
-  return [words] { return evaluate({words->what, words->target, words->out}); };
+  return [words] { return evaluate({words->what, words->target, words->out, words->text}); };
 }
 
 }  // namespace kiln

@@ -11,6 +11,8 @@
 #include "core/nearest_name.h"
 #include "core/picture.h"
 #include "launch/device.h"
+#include "launch/evaluate_mlm.h"
+#include "launch/evaluate_ngram.h"
 #include "launch/evaluations.h"
 #include "launch/finetune.h"
 #include "launch/run_parts.h"
@@ -23,11 +25,13 @@ namespace {
 using Evaluation = Figures (*)(const Evaluated&);
 
 Evaluation find_evaluation(const std::string& name) {
-  static const std::map<std::string, Evaluation> table = {
-      {"knn", evaluate_knn}, {"linear", evaluate_linear}, {"reconstruct", evaluate_reconstruction}};
+  static const std::map<std::string, Evaluation> table = {{"knn", evaluate_knn},
+                                                          {"linear", evaluate_linear},
+                                                          {"mlm", evaluate_mlm},
+                                                          {"reconstruct", evaluate_reconstruction}};
   if (const auto found = table.find(name); found != table.end()) return found->second;
-  throw usage_error("{}",
-                    unknown_name("evaluation", name, {"knn", "linear", "finetune", "reconstruct"}));
+  throw usage_error("{}", unknown_name("evaluation", name,
+                                       {"knn", "linear", "finetune", "mlm", "ngram", "reconstruct"}));
 }
 
 std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
@@ -78,6 +82,10 @@ CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation e
 
 CommandResult evaluate(const EvaluateWords& words) {
   if (words.what == "finetune") return finetune(words.target);
+  if (words.what == "ngram") return evaluate_ngram(words.target);
+  if (words.what == "mlm" && !words.text.empty()) {
+    return predict_masked_words(words.target, words.text);
+  }
   const Evaluation evaluation = find_evaluation(words.what);
   return run_in_world(600, [&](World& world) { return evaluate_in(world, words, evaluation); });
 }

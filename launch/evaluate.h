@@ -12,6 +12,7 @@ struct EvaluateWords {
   std::string what;  // knn | linear | finetune | reconstruct
   TargetWords target;
   std::filesystem::path out;  // of reconstruct's picture
+  std::string text = {};      // mlm: a sentence with [MASK] to fill in
 };
 
 /// `kiln eval`: evaluates, prints the figures and keeps them in RUN/evaluations.jsonl. Result: the

@@ -17,3 +17,5 @@ add_dependencies(models_parity_test parity)
 add_test(NAME interchange_transformers COMMAND sh -c
   "exec \${KILN_PYTHON:-python3} ${CMAKE_CURRENT_SOURCE_DIR}/interchange/transformers_check.py $<TARGET_FILE:parity> ${PROJECT_SOURCE_DIR}/../shared/parity/vitmae ${PROJECT_SOURCE_DIR}/../shared/parity/vitmae_normpix ${PROJECT_SOURCE_DIR}/../shared/parity/vit_cls")
 set_tests_properties(interchange_transformers PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
+kiln_test(models/bert_test.cpp DEPS models TORCH)
+kiln_test(models/masking_test.cpp DEPS models)

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launch/eval_target.h"
+#include "launch/evaluations.h"
+
+namespace kiln {
+
+/// Masked language model on held-out text, with masks drawn once for the position of each sample:
+/// "mlm_loss" (nats), "mlm_accuracy", "perplexity" = exp(mlm_loss), "masked_tokens", "samples", and
+/// "shuffled_loss", the same with all other words exchanged across the batch: what is left when the
+/// context says nothing. With eval.train_path also "unigram_loss" at the same places, of counts
+/// plus one of that text.
+Figures evaluate_mlm(const Evaluated& evaluated);
+
+/// The likeliest words for each [MASK] in `text`, best first: `kiln eval mlm RUN --text "..."`.
+CommandResult predict_masked_words(const TargetWords& words, const std::string& text);
+
+}  // namespace kiln
