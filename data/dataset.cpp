@@ -159,7 +159,7 @@ void Dataset::warn_if_slow() const {
   if (slow.empty()) return;
   log_warning(
       "'{}' is read through the HDF5 library, one thread at a time{}. `kiln data doctor` says what "
-      "that costs and repacks it",
+      "that costs and how to repack it",
       shard(0)->path().string(), slow);
 }
 

@@ -87,7 +87,13 @@ double decode_rate(const std::filesystem::path& path, const FieldPaths& mapping,
   });
 }
 
-void advise(DoctorReport& report, const std::filesystem::path& path) {
+std::string field_words(const FieldPaths& mapping) {
+  std::string words;
+  for (const auto& [field, place] : mapping) words += fmt::format(" --field {}={}", field, place);
+  return words;
+}
+
+void advise(DoctorReport& report, const std::filesystem::path& path, const FieldPaths& mapping) {
   const std::string target = path.lexically_normal().string();
   for (const FieldCost& field : report.fields) {
     if (field.is_direct) continue;
@@ -108,7 +114,8 @@ void advise(DoctorReport& report, const std::filesystem::path& path) {
                     report.num_shards, mean_bytes / 1e6));
   }
   if (report.needs_repack) {
-    report.advice.push_back(fmt::format("repack: kiln data doctor {} --repack NEW_FOLDER", target));
+    report.advice.push_back(fmt::format("repack: kiln data import hdf5 {}{} --out NEW_FOLDER",
+                                        target, field_words(mapping)));
   }
   if (report.decode_per_s > 0 && report.decode_per_s < 800) {
     report.advice.push_back(
@@ -144,7 +151,7 @@ DoctorReport examine_dataset(const std::filesystem::path& path, const FieldPaths
   if (dataset.manifest().fields.contains("image")) {
     report.decode_per_s = decode_rate(path, mapping, seconds / 3);
   }
-  advise(report, path);
+  advise(report, path, mapping);
   return report;
 }
 

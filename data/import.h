@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/manifest.h"
+#include "data/shard.h"
 
 namespace kiln {
 
@@ -53,12 +54,18 @@ ImportResult import_idx(const ImportOptions& options, const std::string& split =
 /// Classes are mixed: the order of the files is shuffled once, the same way on every machine.
 ImportResult import_images(const ImportOptions& options);
 
-/// HDF5 files made by others, copied into shards. options.fields says which array is which field:
-/// "image=/path/in/file". Arrays chunked or compressed become contiguous.
+/// WebDataset archives: *.tar files, or folders of them. Files that share a name up to its first
+/// dot are a sample: a picture (.jpg, .jpeg, .png) and, optionally, its class number (.cls). Order
+/// is kept.
+ImportResult import_webdataset(const ImportOptions& options);
+
+/// HDF5 files made by others, copied into shards: arrays chunked or compressed become contiguous.
+/// options.fields says which array is which field: "image=/path/in/file". Without fields the input
+/// is a dataset of ours, which is repacked into shards of options.shard_bytes.
 ImportResult import_hdf5(const ImportOptions& options);
 
-/// A dataset (or HDF5 files, with options.fields) copied into shards of options.shard_bytes.
-ImportResult repack_dataset(const ImportOptions& options);
+/// {"image=/x", "label=/y"} as a mapping; usage errors name the word that is none.
+FieldPaths parse_field_words(const std::vector<std::string>& words);
 
 struct FinishedImport {
   Manifest manifest;

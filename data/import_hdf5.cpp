@@ -31,25 +31,16 @@ std::string list_arrays(const std::filesystem::path& path) {
   return fmt::format("{}", fmt::join(arrays, ", "));
 }
 
-FieldPaths mapping_of(const ImportOptions& options) {
-  FieldPaths mapping;
-  for (const std::string& word : options.fields) {
-    const auto equals = word.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == word.size()) {
-      throw usage_error("'{}' does not say which array is which field; write image=/path/in/file",
-                        word);
-    }
-    mapping[word.substr(0, equals)] = word.substr(equals + 1);
-  }
-  if (options.inputs.empty()) throw usage_error("hdf5 takes files, or a folder of them");
-  if (mapping.empty()) {
-    const auto& first = options.inputs.front();
-    throw usage_error("say which arrays are imported as which fields: --field image=/path; {}",
-                      std::filesystem::is_directory(first)
-                          ? "the arrays of a file are listed when it is given alone"
-                          : fmt::format("'{}' has {}", first.string(), list_arrays(first)));
-  }
-  return mapping;
+bool is_dataset(const ImportOptions& options) {
+  return options.inputs.size() == 1 && std::filesystem::exists(options.inputs[0] / "dataset.json");
+}
+
+// Without a word on fields there is nothing to copy: says what there is.
+Error missing_fields(const std::filesystem::path& first) {
+  return usage_error("say which arrays are imported as which fields: --field image=/path; {}",
+                     std::filesystem::is_directory(first)
+                         ? "the arrays of a file are listed when it is given alone"
+                         : fmt::format("'{}' has {}", first.string(), list_arrays(first)));
 }
 
 std::int64_t bytes_of(const Dataset& dataset) {
@@ -103,8 +94,10 @@ Manifest describe(const Dataset& dataset, const ImportOptions& options) {
   Manifest manifest = dataset.manifest();
   manifest.shards.clear();
   manifest.num_samples = 0;
-  manifest.provenance["importer"] = "hdf5";
-  manifest.provenance["input"] = options.inputs.front().filename().string();
+  if (!is_dataset(options)) {
+    manifest.provenance["importer"] = "hdf5";
+    manifest.provenance["input"] = options.inputs.front().filename().string();
+  }
   for (const auto& [field, info] : manifest.fields) {
     if (info.is_aside) {
       throw data_error("field '{}' has rows of its own and cannot be copied sample by sample",
@@ -135,17 +128,25 @@ ImportResult copy_dataset(const Dataset& dataset, const ImportOptions& options) 
 
 }  // namespace
 
-ImportResult import_hdf5(const ImportOptions& options) {
-  const FieldPaths mapping = mapping_of(options);
-  if (options.inputs.size() == 1) return copy_dataset(Dataset(options.inputs[0], mapping), options);
-  return copy_dataset(Dataset(options.inputs, mapping), options);
+FieldPaths parse_field_words(const std::vector<std::string>& words) {
+  FieldPaths mapping;
+  for (const std::string& word : words) {
+    const auto equals = word.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == word.size()) {
+      throw usage_error("'{}' does not say which array is which field; write image=/path/in/file",
+                        word);
+    }
+    mapping[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  return mapping;
 }
 
-ImportResult repack_dataset(const ImportOptions& options) {
-  KILN_CHECK(options.inputs.size() == 1, "{} datasets to repack", options.inputs.size());
-  FieldPaths mapping;
-  if (!options.fields.empty()) mapping = mapping_of(options);
-  return copy_dataset(Dataset(options.inputs[0], mapping), options);
+ImportResult import_hdf5(const ImportOptions& options) {
+  if (options.inputs.empty()) throw usage_error("hdf5 takes files, or a folder of them");
+  const FieldPaths mapping = parse_field_words(options.fields);
+  if (mapping.empty() && !is_dataset(options)) throw missing_fields(options.inputs.front());
+  if (options.inputs.size() == 1) return copy_dataset(Dataset(options.inputs[0], mapping), options);
+  return copy_dataset(Dataset(options.inputs, mapping), options);
 }
 
 }  // namespace kiln

@@ -1,6 +1,7 @@
 kiln_test(data/image_test.cpp DEPS data LIBS PNG::PNG)
 kiln_test(data/import_idx_test.cpp DEPS data LIBS ZLIB::ZLIB)
 kiln_test(data/import_images_test.cpp DEPS data LIBS PNG::PNG TORCH)
+kiln_test(data/import_webdataset_test.cpp DEPS data)
 kiln_test(data/latent_source_test.cpp DEPS data TORCH)
 kiln_test(data/loader_test.cpp DEPS data TORCH)
 kiln_test(data/maintenance_test.cpp DEPS data LIBS kiln::hdf5)
