@@ -33,8 +33,9 @@ ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
   if (words.format == "idx") return import_idx(options, words.split);
   if (words.format == "images") return import_images(options);
   if (words.format == "hdf5") return import_hdf5(options);
-  throw usage_error(
-      "{}", unknown_name("format", words.format, {"idx", "images", "hdf5", "text", "jsonl"}));
+  if (words.format == "webdataset") return import_webdataset(options);
+  throw usage_error("{}", unknown_name("format", words.format,
+                                       {"idx", "images", "hdf5", "webdataset", "text", "jsonl"}));
 }
 
 /// Ranks share the shards; the first describes what all have made.
@@ -72,7 +73,8 @@ CommandResult run_import(const ImportWords& words, World& world) {
 
 void declare_data_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
   app.add_option("format", words->format,
-                 "idx (MNIST family, gzipped or not), images (folder tree: class = folder), hdf5, "
+                 "idx (MNIST family, gzipped or not), images (folder tree: class = folder), "
+                 "webdataset (tar archives), hdf5 (files of others; or a dataset, to repack it), "
                  "text, or jsonl (a JSON object a line).")
       ->required();
   app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
@@ -185,8 +187,9 @@ nlohmann::json to_json(const DoctorReport& report) {
           {"advice", report.advice}};
 }
 
-CommandResult run_doctor(const std::string& path, double needed_per_s) {
-  const DoctorReport report = examine_dataset(path);
+CommandResult run_doctor(const std::string& path, const std::vector<std::string>& fields,
+                         double needed_per_s) {
+  const DoctorReport report = examine_dataset(path, parse_field_words(fields));
   nlohmann::json json = to_json(report);
   if (needed_per_s > 0) json["threads_needed"] = threads_needed(report, needed_per_s);
   if (launcher_rank().rank == 0) {
@@ -236,6 +239,8 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   CLI::App* doctor = app.add_subcommand("doctor", "Measures what reading costs, and advises.");
   doctor->add_option("--needed", *needed_per_s, "Samples per second that training wants.");
   doctor->add_option("--repack", *repacked, "Copies it into new shards, contiguous and aligned.");
+  doctor->add_option("--field", words->options.fields,
+                     "FIELD=/path/in/file, for HDF5 files made by others.");
   for (CLI::App* sub : {info, verify, doctor}) {
     sub->add_option("path", *path, "Dataset folder.")->required();
   }
@@ -243,7 +248,7 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
     if (info->parsed()) return run_info(*path);
     if (verify->parsed()) return run_verify(*path);
     if (doctor->parsed() && !repacked->empty()) return run_repack(*path, *repacked);
-    if (doctor->parsed()) return run_doctor(*path, *needed_per_s);
+    if (doctor->parsed()) return run_doctor(*path, words->options.fields, *needed_per_s);
     return run_in_world(600, [&](World& world) { return run_import(*words, world); });
   };
 }
