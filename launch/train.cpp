@@ -21,6 +21,7 @@
 #include "launch/environment.h"
 #include "launch/run_parts.h"
 #include "launch/stop_signal.h"
+#include "launch/training_evaluation.h"
 #include "launch/weights_source.h"
 #include "launch/world.h"
 
@@ -150,6 +151,11 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
   }
   CheckpointWriter writer(writer_options(setup, folder, world));
   std::optional<MetricsLog> log;
+  std::optional<TrainingEvaluation> evaluation;
+  if (recipe.eval.every > 0) evaluation.emplace(setup, world, device);
+  const auto evaluate = [&](Trainer& at_step) {
+    if (evaluation) evaluation->run(at_step, folder.path, log ? &*log : nullptr);
+  };
   Trainer trainer(
       {.recipe = recipe,
        .total_samples = setup.total_samples,
@@ -167,7 +173,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
                      [&](const StepReport& report) {
                        if (log) log->report(report);
                      },
-                 .evaluate = {}}});
+                 .evaluate = evaluate}});
   restore(trainer, setup, newest);
   write_resolved_recipe(setup, folder);
   if (world.rank() == 0) {
