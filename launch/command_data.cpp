@@ -210,18 +210,6 @@ CommandResult run_doctor(const std::string& path, const std::vector<std::string>
   return {ExitCode::kDone, json};
 }
 
-CommandResult run_repack(const std::string& path, const std::string& out) {
-  ImportOptions options;
-  options.inputs = {path};
-  options.out = out;
-  options.num_threads = std::max(1u, std::thread::hardware_concurrency());
-  repack_dataset(options);
-  const FinishedImport finished = finish_import(options);
-  log_info("{}: {} samples in {} shards", out, format_count(finished.manifest.num_samples),
-           finished.manifest.shards.size());
-  return {ExitCode::kDone, {{"path", out}, {"fingerprint", finished.manifest.fingerprint()}}};
-}
-
 }  // namespace
 
 std::function<CommandResult()> declare_data(CLI::App& app) {
@@ -230,7 +218,6 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   words->options.num_threads = 0;
   auto path = std::make_shared<std::string>();
   auto needed_per_s = std::make_shared<double>(0.0);
-  auto repacked = std::make_shared<std::string>();
   CLI::App* import =
       app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
   declare_data_import(*import, words);
@@ -238,7 +225,6 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   CLI::App* verify = app.add_subcommand("verify", "Re-hashes every shard; 3 when a byte differs.");
   CLI::App* doctor = app.add_subcommand("doctor", "Measures what reading costs, and advises.");
   doctor->add_option("--needed", *needed_per_s, "Samples per second that training wants.");
-  doctor->add_option("--repack", *repacked, "Copies it into new shards, contiguous and aligned.");
   doctor->add_option("--field", words->options.fields,
                      "FIELD=/path/in/file, for HDF5 files made by others.");
   for (CLI::App* sub : {info, verify, doctor}) {
@@ -247,7 +233,6 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   return [=] {
     if (info->parsed()) return run_info(*path);
     if (verify->parsed()) return run_verify(*path);
-    if (doctor->parsed() && !repacked->empty()) return run_repack(*path, *repacked);
     if (doctor->parsed()) return run_doctor(*path, words->options.fields, *needed_per_s);
     return run_in_world(600, [&](World& world) { return run_import(*words, world); });
   };
