@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/command.h"
 #include "launch/eval_target.h"
 #include "launch/evaluations.h"
 

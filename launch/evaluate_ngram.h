@@ -1,5 +1,6 @@
 #pragma once
 
+#include "launch/command.h"
 #include "launch/eval_target.h"
 
 namespace kiln {
