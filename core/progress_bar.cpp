@@ -34,6 +34,10 @@ std::string format_count(std::int64_t count) {
   return (count < 0 ? "-" : "") + digits;
 }
 
+std::string format_count(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", format_count(count), noun, count == 1 ? "" : "s");
+}
+
 ProgressBar::ProgressBar(std::string title, std::string unit, std::int64_t total,
                          std::int64_t already)
     : title_(std::move(title)), unit_(std::move(unit)), total_(total), already_(already) {}
@@ -65,7 +69,9 @@ std::string ProgressBar::line(std::int64_t done, const std::string& words) const
                                  fraction * 100.0, format_count(done), format_count(total_), unit_);
   if (done > already_ && elapsed_s > 0.5) {
     text += fmt::format("  {:.{}f}/s", per_s, per_s < 10.0 ? 1 : 0);
-    text += fmt::format("  {} left", format_duration(static_cast<double>(total_ - done) / per_s));
+    text += done < total_ ? fmt::format("  {} left",
+                                        format_duration(static_cast<double>(total_ - done) / per_s))
+                          : fmt::format("  in {}", format_duration(elapsed_s));
   }
   if (!words.empty()) text += "  " + words;
   return text;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace kiln {
 
@@ -12,6 +13,8 @@ std::string format_duration(double seconds);
 std::string format_bytes(double bytes);
 /// "1,234,567".
 std::string format_count(std::int64_t count);
+/// With its noun: "1 shard", "2 shards".
+std::string format_count(std::int64_t count, std::string_view noun);
 
 /// A bar on the terminal's last line with speed and time left; when standard error is no terminal,
 /// a line of text every ten seconds instead. Thread compatible.

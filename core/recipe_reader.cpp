@@ -133,6 +133,24 @@ void apply_override(toml::table& root, const std::string& word) {
   table->insert_or_assign(leaf, *parsed.get("value"));
 }
 
+/// Keys of which a recipe gives exactly one.
+const std::vector<std::vector<std::string>> kAlternatives = {
+    {"train.samples", "train.steps", "train.epochs"}, {"optimizer.lr", "optimizer.base_lr"}};
+
+/// An override of one of several alternatives takes the place of the one in the file.
+void drop_alternatives(toml::table& root, const std::string& word) {
+  const std::string name = word.substr(0, word.find('='));
+  for (const auto& group : kAlternatives) {
+    if (std::ranges::find(group, name) == group.end()) continue;
+    for (const std::string& other : group) {
+      const auto dot = other.find('.');
+      if (toml::table* table = root[other.substr(0, dot)].as_table()) {
+        table->erase(other.substr(dot + 1));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 struct RecipeReader::Impl {
@@ -195,6 +213,7 @@ RecipeReader RecipeReader::from_text(std::string_view toml, const std::string& o
     throw usage_error("{}:{}: not valid TOML: {}", origin, error.source().begin.line,
                       error.description());
   }
+  for (const std::string& word : overrides) drop_alternatives(reader.impl_->root, word);
   for (const std::string& word : overrides) apply_override(reader.impl_->root, word);
   return reader;
 }

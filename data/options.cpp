@@ -2,43 +2,51 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/recipe_reader.h"
 
 namespace kiln {
 namespace {
 
-void check_range(RecipeReader& reader, const char* key, const std::vector<double>& range,
-                 double most) {
-  if (range.size() != 2 || range[0] <= 0 || range[0] > range[1] || range[1] > most) {
-    reader.problem(
-        fmt::format("data.{} should be two ascending numbers above 0, e.g. [0.2, 1.0]", key));
-  }
+bool is_range(const std::vector<double>& range, double most) {
+  return range.size() == 2 && range[0] > 0 && range[0] <= range[1] && range[1] <= most;
+}
+
+bool report(const std::vector<std::string>& problems, RecipeReader& reader) {
+  for (const std::string& problem : problems) reader.problem(problem);
+  return problems.empty();
 }
 
 }  // namespace
 
-void check(const DataOptions& options, RecipeReader& reader) {
-  if (options.path.empty()) {
-    reader.problem("data.path is missing: the dataset folder, made by `kiln data import`");
-  }
-  if (options.workers < 0) reader.problem("data.workers is negative");
-  if (options.shuffle_shards < 1) reader.problem("data.shuffle_shards should be at least 1");
+bool check(const DataOptions& options, RecipeReader& reader) {
+  std::vector<std::string> problems;
+  if (options.workers < 0) problems.push_back("data.workers is negative");
+  if (options.shuffle_shards < 1) problems.push_back("data.shuffle_shards should be at least 1");
+  return report(problems, reader);
 }
 
-void check(const ImageOptions& options, RecipeReader& reader) {
+bool check(const ImageOptions& options, RecipeReader& reader) {
+  std::vector<std::string> problems;
   if (options.crop != "random_resized" && options.crop != "center" && options.crop != "none") {
-    reader.problem(
+    problems.push_back(
         fmt::format("data.crop = \"{}\" should be random_resized, center or none", options.crop));
   }
-  if (options.size < 0) reader.problem("data.size is negative");
-  check_range(reader, "crop_scale", options.crop_scale, 1.0);
-  check_range(reader, "crop_ratio", options.crop_ratio, 1e9);
+  if (options.size < 0) problems.push_back("data.size is negative");
+  if (!is_range(options.crop_scale, 1.0)) {
+    problems.push_back("data.crop_scale should be two ascending shares of the area, as [0.2, 1.0]");
+  }
+  if (!is_range(options.crop_ratio, 1e9)) {
+    problems.push_back("data.crop_ratio should be two ascending ratios, as [0.75, 1.33]");
+  }
   if (options.mean.size() != options.std.size()) {
-    reader.problem("data.mean and data.std should have a number per channel each");
+    problems.push_back("data.mean and data.std should have a number per channel each");
   }
-  for (const double deviation : options.std) {
-    if (deviation <= 0) reader.problem("data.std should be above 0");
+  if (std::ranges::any_of(options.std, [](double deviation) { return !(deviation > 0); })) {
+    problems.push_back("data.std should be above 0");
   }
+  return report(problems, reader);
 }
 
 }  // namespace kiln

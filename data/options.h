@@ -59,8 +59,8 @@ struct ImageOptions {
 };
 
 class RecipeReader;
-/// Adds what is wrong with the values to the reader's problems.
-void check(const DataOptions& options, RecipeReader& reader);
-void check(const ImageOptions& options, RecipeReader& reader);
+/// Adds what is wrong with the values to the reader's problems; false when anything is.
+bool check(const DataOptions& options, RecipeReader& reader);
+bool check(const ImageOptions& options, RecipeReader& reader);
 
 }  // namespace kiln

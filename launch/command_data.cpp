@@ -61,8 +61,8 @@ CommandResult run_import(const ImportWords& words, World& world) {
   for (const BrokenInput& input : skipped) {
     log_warning("left out {}: {}", input.file, input.reason);
   }
-  log_info("{}: {} samples in {} shards", options.out.string(), format_count(manifest.num_samples),
-           manifest.shards.size());
+  log_info("{}: {} in {}", options.out.string(), format_count(manifest.num_samples, "sample"),
+           format_count(std::ssize(manifest.shards), "shard"));
   return {ExitCode::kDone,
           {{"path", options.out.string()},
            {"samples", manifest.num_samples},
@@ -126,9 +126,10 @@ CommandResult run_info(const std::string& path) {
                                  {"provenance", manifest.provenance},
                                  {"fingerprint", manifest.fingerprint()}};
   if (launcher_rank().rank == 0) {
-    fmt::print("{}: {} samples of kind '{}', {} in {} shards\n", path,
-               format_count(manifest.num_samples), manifest.kind,
-               format_bytes(static_cast<double>(bytes)), manifest.shards.size());
+    fmt::print("{}: {} of kind '{}', {} in {}\n", path,
+               format_count(manifest.num_samples, "sample"), manifest.kind,
+               format_bytes(static_cast<double>(bytes)),
+               format_count(std::ssize(manifest.shards), "shard"));
     for (const auto& [name, field] : manifest.fields) {
       fmt::print("  {:10} {} [{}]{}{}\n", name, kiln::name(field.dtype),
                  fmt::join(field.shape, ", "), field.is_ragged ? " ragged" : "",
@@ -161,7 +162,8 @@ CommandResult run_verify(const std::string& path) {
                      faults);
   }
   if (launcher_rank().rank == 0) {
-    fmt::print("{}: {} shards, {}: every byte is as written\n", path, report.num_shards,
+    fmt::print("{}: {}, {}: every byte is as written\n", path,
+               format_count(report.num_shards, "shard"),
                format_bytes(static_cast<double>(report.num_bytes)));
   }
   return {ExitCode::kDone, {{"shards", report.num_shards}, {"bytes", report.num_bytes}}};
@@ -193,8 +195,8 @@ CommandResult run_doctor(const std::string& path, const std::vector<std::string>
   nlohmann::json json = to_json(report);
   if (needed_per_s > 0) json["threads_needed"] = threads_needed(report, needed_per_s);
   if (launcher_rank().rank == 0) {
-    fmt::print("{}: {} samples in {} shards on {}\n", path, format_count(report.num_samples),
-               report.num_shards, report.file_system);
+    fmt::print("{}: {} in {} on {}\n", path, format_count(report.num_samples, "sample"),
+               format_count(report.num_shards, "shard"), report.file_system);
     for (const FieldCost& field : report.fields) {
       fmt::print(
           "  {:10} {}, {} per sample, {}\n", field.field, field.layout,

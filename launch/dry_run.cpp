@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <bit>
+
 #include "core/progress_bar.h"
 #include "launch/train.h"
 
@@ -39,7 +41,17 @@ Bytes bytes_of(const Recipe& recipe, std::int64_t parameters) {
   return bytes;
 }
 
+/// Reproducible mode keeps the micro-gradients it has not yet added up, as a binary counter does.
+std::int64_t tree_bytes(const TrainingSetup& setup, std::int64_t parameters) {
+  const auto micro_batches = static_cast<std::uint64_t>(setup.num_micro_batches());
+  return (1 + std::bit_width(micro_batches)) * parameters * std::int64_t{sizeof(float)};
+}
+
 }  // namespace
+
+std::int64_t checkpoint_bytes(const TrainingSetup& setup) {
+  return bytes_of(setup.recipe, num_parameters(*setup.objective)).checkpoint;
+}
 
 DryRun describe(const TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
@@ -79,6 +91,12 @@ DryRun describe(const TrainingSetup& setup) {
       recipe.train.micro_batch, size(bytes.weights_and_gradients), size(bytes.optimizer),
       recipe.parallel.shard_optimizer ? "shared by all ranks" : "per rank", size(bytes.checkpoint),
       recipe.checkpoint.every, recipe.checkpoint.keep, recipe.run.dir, setup.recipe_hash());
+  if (recipe.run.reproducible) {
+    result.json["tree_bytes_of_one_rank"] = tree_bytes(setup, parameters);
+    result.text += fmt::format(
+        "# reproducible    at most {} of partial sums of gradients on one rank, less on several\n",
+        size(tree_bytes(setup, parameters)));
+  }
   return result;
 }
 

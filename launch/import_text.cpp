@@ -54,8 +54,9 @@ CommandResult import_text_in_world(const std::string& format, const TextWords& w
   if (facts.at("invalid_sequences") != "0") {
     log_warning("dropped {} invalid UTF-8 sequences", facts.at("invalid_sequences"));
   }
-  log_info("{}: {} documents, {} tokens in {} shards", options.import.out.string(),
-           format_count(manifest.num_samples), facts.at("tokens"), manifest.shards.size());
+  log_info("{}: {}, {} tokens in {}", options.import.out.string(),
+           format_count(manifest.num_samples, "document"), facts.at("tokens"),
+           format_count(std::ssize(manifest.shards), "shard"));
   return {ExitCode::kDone,
           {{"path", options.import.out.string()},
            {"samples", manifest.num_samples},

@@ -124,17 +124,18 @@ std::string pictures(const std::filesystem::path& run) {
 
 std::string evaluations(const RunHistory& history) {
   if (history.evaluations.empty()) return "";
-  std::string html =
-      "<div class=card><table><tr><th>evaluation<th>of<th>figure<th class=number>value</tr>";
+  std::string html = "<div class=card><table><tr><th>evaluation<th>of<th>figures</tr>";
   for (const auto& evaluation : history.evaluations) {
     const auto text = [&](const char* name) {
       const auto found = evaluation.texts.find(name);
       return found == evaluation.texts.end() ? std::string() : escape_html(found->second);
     };
+    std::string figures;
     for (const auto& [name, value] : evaluation.figures) {
-      html += fmt::format("<tr><td>{}<td>{}<td>{}<td class=number>{:.6g}</tr>", text("evaluation"),
-                          text("of"), escape_html(name), value);
+      figures += fmt::format("{}{} <b>{:.6g}</b>", figures.empty() ? "" : " &middot; ",
+                             escape_html(name), value);
     }
+    html += fmt::format("<tr><td>{}<td>{}<td>{}</tr>", text("evaluation"), text("of"), figures);
   }
   return html + "</table></div>";
 }

@@ -8,10 +8,12 @@
 
 #include "core/checkpoint.h"
 #include "core/checkpoint_reader.h"
+#include "core/file_io.h"
 #include "core/ledger.h"
 #include "core/log.h"
 #include "core/metrics_log.h"
 #include "core/on_all_ranks.h"
+#include "core/progress_bar.h"
 #include "core/run_folder.h"
 #include "core/schedule.h"
 #include "core/trainer.h"
@@ -38,6 +40,18 @@ struct HeldFolder {
   std::optional<RunFolder> lock;  // rank 0
 };
 
+/// Long before the first save, rather than at it.
+void check_room(const TrainingSetup& setup, const std::filesystem::path& folder) {
+  const auto needed = static_cast<std::uint64_t>(checkpoint_bytes(setup));
+  const std::uint64_t available = posix_file_system().free_bytes(folder);
+  if (available >= needed) return;
+  throw checkpoint_error(
+      "no room for a single checkpoint in {}: {} free, {} needed. Free some space, or choose "
+      "another run.dir",
+      folder.string(), format_bytes(static_cast<double>(available)),
+      format_bytes(static_cast<double>(needed)));
+}
+
 HeldFolder hold_run_folder(const TrainingSetup& setup, World& world) {
   HeldFolder held{.path = setup.recipe.run.dir, .attempt = 0, .lock = {}};
   const at::Tensor attempt = at::zeros({1}, at::kLong);
@@ -45,6 +59,7 @@ HeldFolder hold_run_folder(const TrainingSetup& setup, World& world) {
     if (world.rank() != 0) return;
     held.lock.emplace(RunFolder::open(held.path));
     attempt.fill_(held.lock->attempt());
+    check_room(setup, held.path);
   });
   world.communicator().broadcast(attempt, 0).wait();
   held.attempt = attempt.item<std::int64_t>();

@@ -22,5 +22,7 @@ struct DryRun {
   nlohmann::ordered_json json;
 };
 DryRun describe(const TrainingSetup& setup);
+/// Of one checkpoint of all ranks together.
+std::int64_t checkpoint_bytes(const TrainingSetup& setup);
 
 }  // namespace kiln

@@ -46,6 +46,7 @@ OpenedData open_images(RecipeReader& reader, const Recipe& recipe, DataOptions o
                        DataUse use) {
   ImageOptions image;
   reader.read("data", image);
+  if (!check(image, reader)) image = {};  // reader.finish() says why; what follows must not stumble
   if (use == DataUse::kEvaluation) image = evaluation_options(image);
   const auto seed = static_cast<std::uint64_t>(recipe.run.seed);
   const std::shared_ptr<const Dataset> dataset = open_dataset(options);
@@ -82,7 +83,10 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
   DataOptions options;
   reader.read("data", options);
   if (!path.empty()) options.path = path;
-  if (options.path.empty()) throw usage_error("data.path is missing: which dataset?");
+  if (options.path.empty()) {
+    throw usage_error("data.path is missing: the dataset folder, made by `kiln data import`");
+  }
+  if (!check(options, reader)) options = {.path = options.path};
   if (kind == "text") return open_text(reader, recipe, options);
   if (kind == "latent") return open_latents(recipe, options);
   KILN_CHECK(kind == "image", "data kind '{}'", kind);

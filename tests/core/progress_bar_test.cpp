@@ -23,6 +23,8 @@ TEST(Format, Counts) {
   EXPECT_EQ(format_count(999), "999");
   EXPECT_EQ(format_count(1000), "1,000");
   EXPECT_EQ(format_count(-1234567), "-1,234,567");
+  EXPECT_EQ(format_count(1, "shard"), "1 shard");
+  EXPECT_EQ(format_count(2000, "shard"), "2,000 shards");
 }
 
 }  // namespace

@@ -64,6 +64,14 @@ TEST(Recipe, OverridesWinOverTheFile) {
   EXPECT_EQ(recipe.schedule.warmup_epochs, 2.0);  // an integer is a number
 }
 
+TEST(Recipe, AnOverrideTakesThePlaceOfItsAlternativeInTheFile) {
+  const Recipe recipe = read(kValid, {"train.epochs=2", "optimizer.lr=1e-3"});
+  EXPECT_EQ(recipe.train.epochs, 2.0);
+  EXPECT_FALSE(recipe.train.steps);
+  EXPECT_EQ(recipe.optimizer.lr, 1e-3);
+  EXPECT_THAT(error_of(kValid, {"train.epochs=2", "train.samples=5"}), HasSubstr("exactly one"));
+}
+
 TEST(Recipe, OffersTheNearestNameOfAnUnknownKey) {
   EXPECT_THAT(error_of(kValid, {"train.global_bacth=4"}),
               HasSubstr("train.global_bacth is not a key; did you mean 'global_batch'?"));

@@ -1,10 +1,14 @@
 // Every mistake of a user or fault of the surroundings is one clear error, printed once, with the
 // right exit status, and nothing that was saved is harmed.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
 #include "tests/launch/run_fixture.h"
@@ -76,6 +80,71 @@ TEST_F(BadInput, MoreRanksThanMicroBatches) {
 
 TEST_F(BadInput, ImageTooSmallForThePatch) {
   expect_error(train_tiny(1, {"model.patch=32"}), 2, "patch");
+}
+
+TEST_F(BadInput, RangeOfOneNumber) {
+  expect_error(train_tiny(1, {"data.crop_scale=[0.5]"}), 2, "data.crop_scale");
+}
+
+TEST_F(BadInput, RanksWithDifferentRecipes) {
+  std::vector<std::string> words = train(1, run_dir_);
+  for (const char* word : {":", "-np", "1"}) words.push_back(word);
+  for (const std::string& word : train(0, run_dir_, {"optimizer.lr=2e-3"})) words.push_back(word);
+  expect_error(run(words), 2, "recipe");
+  EXPECT_FALSE(std::filesystem::exists(run_dir_));
+}
+
+TEST_F(BadInput, RanksWithDifferentPrograms) {
+  const auto other = folder_ / "kiln";
+  std::filesystem::copy_file(kiln({})[0], other);
+  std::ofstream(other, std::ios::app) << "another build";
+  std::vector<std::string> words = train(1, run_dir_);
+  for (const char* word : {":", "-np", "1"}) words.push_back(word);
+  std::vector<std::string> second = train(0, run_dir_);
+  second[0] = other.string();
+  words.insert(words.end(), second.begin(), second.end());
+  const Outcome outcome = run(words);
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_EQ(count(outcome.err, "error:"), 1) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("program"));
+}
+
+/// A file system of a few megabytes that a run can fill.
+class FullDisk : public BadInput {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directories(disk_);
+    if (::mount("tmpfs", disk_.c_str(), "tmpfs", 0, "size=6m") != 0) {
+      GTEST_SKIP() << "a small file system cannot be mounted here: " << std::strerror(errno);
+    }
+  }
+  void TearDown() override { ::umount2(disk_.c_str(), MNT_DETACH); }
+  void fill(std::uintmax_t bytes_left) {
+    const auto free = std::filesystem::space(disk_).available;
+    std::ofstream(disk_ / "filler") << std::string(free - bytes_left, 'x');
+  }
+  const std::filesystem::path disk_ = folder_ / "disk";
+};
+
+TEST_F(FullDisk, AtTheSaveCostsThatSaveAlone) {
+  const auto on_disk = [&](int steps) {
+    return run(
+        train(2, disk_ / "run", {"checkpoint.every=5", fmt::format("train.stop_after={}", steps)}));
+  };
+  ASSERT_EQ(on_disk(5).exit_code, 0);
+  fill(std::uintmax_t{1} << 20);
+  expect_error(on_disk(10), 4, "no room");
+  const Outcome verified = run(kiln({"checkpoint", "verify", (disk_ / "run").string()}));
+  EXPECT_EQ(verified.exit_code, 0) << verified.err;
+  std::filesystem::remove(disk_ / "filler");
+  const Outcome resumed = on_disk(10);
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(losses(disk_ / "run").size(), 10u);
+}
+
+TEST_F(FullDisk, AtTheStartIsSaidBeforeTraining) {
+  fill(std::uintmax_t{96} << 10);
+  expect_error(run(train(2, disk_ / "run", {})), 4, "no room for a single checkpoint");
 }
 
 class DamagedDataset : public BadInput {
