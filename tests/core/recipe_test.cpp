@@ -88,8 +88,9 @@ TEST(Recipe, NamesTheExpectedType) {
 }
 
 TEST(Recipe, ReportsAllMistakesTogether) {
-  const std::string error = error_of(
-      kValid, {"train.global_bacth=4", "run.device=tpu", "optimiser.lr=1", "train.epochs=3"});
+  const std::string error =
+      error_of(kValid, {"train.global_bacth=4", "run.device=tpu", "optimiser.lr=1",
+                        "train.epochs=3", "train.samples=9"});
   EXPECT_THAT(error, HasSubstr("4 mistakes"));
   EXPECT_THAT(error, HasSubstr("global_bacth"));
   EXPECT_THAT(error, HasSubstr("run.device 'tpu' is unknown"));
