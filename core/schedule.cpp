@@ -37,8 +37,10 @@ Schedule::Schedule(const ScheduleOptions& options, double peak, std::int64_t tot
   if (options.warmup_epochs)
     warmup_ = *options.warmup_epochs * static_cast<double>(samples_per_epoch);
   if (warmup_ > total_) {
-    throw usage_error("the warm-up of {:.0f} samples is longer than the run of {:.0f}", warmup_,
-                      total_);
+    throw usage_error(
+        "the warm-up of {:.0f} samples is longer than the run of {:.0f}: shorten it "
+        "(schedule.warmup_steps or warmup_epochs), or end a longer run early with train.stop_after",
+        warmup_, total_);
   }
 }
 

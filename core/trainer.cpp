@@ -106,7 +106,9 @@ void Trainer::finish_step() {
   if (is_last_step() || is_due(parts_.recipe.checkpoint.every)) save();
   if (parts_.hooks.evaluate && (is_last_step() || is_due(parts_.recipe.eval.every))) {
     set_phase(fmt::format("evaluate after step {}", step_));
-    parts_.hooks.evaluate(*this);  // while the checkpoint is being written
+    const auto began = Clock::now();
+    parts_.hooks.evaluate(*this);          // while the checkpoint is being written
+    last_report_ += Clock::now() - began;  // training's speed is what is reported
   }
 }
 
