@@ -5,7 +5,8 @@
 #
 # KILN_TORCH=/path/to/torch   uses that LibTorch (the folder with include/ and lib/) and downloads none
 # KILN_CUDA=OFF               builds for CPUs even where nvcc is found
-# KILN_CXX=g++                uses that compiler (default: clang++ where it is installed, else g++)
+# KILN_CXX=g++                uses that compiler (default: clang++)
+# KILN_WERROR=ON              takes warnings for errors
 # KILN_JOBS=N                 compiles N files at a time
 #
 # Steps that are done already are skipped, so running it again costs a second.
@@ -15,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TORCH_VERSION=2.11.0
 DEPS=.deps
 PACKAGES=(
-  g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
+  clang g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-dev libspdlog-dev libfmt-dev libgtest-dev
   libjpeg-dev libpng-dev zlib1g-dev libicu-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libxxhash-dev
@@ -141,12 +142,13 @@ compile_jobs() {
   echo "${KILN_JOBS:-$((jobs < cores ? jobs : cores))}"
 }
 
-# clang compiles a file that sees LibTorch three times as fast as g++.
-compiler() { echo "${KILN_CXX:-$(command -v clang++ || command -v g++)}"; }
+# clang compiles a file that sees LibTorch three times as fast as g++; nvcc wants g++ beside it.
+compiler() { echo "${KILN_CXX:-clang++}"; }
 
 build() {
   say "configuring build/ for $(compiler)"
-  cmake --preset release -DCMAKE_CXX_COMPILER="$(compiler)" -DKILN_TORCH="$KILN_TORCH" -DKILN_CUDA="${KILN_CUDA:-ON}" \
+  cmake --preset release -DCMAKE_CXX_COMPILER="$(compiler)" -DKILN_TORCH="$KILN_TORCH" \
+    -DKILN_CUDA="${KILN_CUDA:-ON}" -DKILN_WERROR="${KILN_WERROR:-OFF}" \
     >"$DEPS/configure.log" 2>&1 || die "cmake failed:" \
     "$(grep -A4 'CMake Error' "$DEPS/configure.log" | head -n 8)" "Log: $DEPS/configure.log"
   grep '^-- Kiln:' "$DEPS/configure.log" | sed 's/^-- Kiln:/setup: configured:/'
