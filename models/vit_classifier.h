@@ -13,6 +13,7 @@
 #include "models/mixing.h"
 #include "models/parameters.h"
 #include "models/vit.h"
+#include "models/vit_options.h"
 
 // ViT classifier: trained from scratch, or fine-tuned from a masked autoencoder as in
 // arXiv:2111.06377, appendix A.1.
@@ -91,10 +92,8 @@ class ClassifierObjective : public Objective, public FeatureExtractor, public Cl
 };
 
 /// [model] of a recipe with model.name = "vit".
-struct ClassifierOptions {
+struct ClassifierOptions : VitOptions {
   std::string name = "vit";
-  std::string preset = "base";
-  std::optional<std::int64_t> patch, dim, depth, heads, mlp_dim;
   std::string pool = "mean";
   std::optional<std::int64_t> classes;
   bool learned_positions = true;
@@ -102,18 +101,11 @@ struct ClassifierOptions {
   double label_smoothing = 0.0;
   double mixup = 0.0;
   double cutmix = 0.0;
-  double layer_norm_eps = 1e-6;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("name", name, "The model: a row of the table of models.", kIdentity);
-    visit("preset", preset,
-          "Sizes: tiny | base | large | huge; the keys below replace single ones.", kIdentity);
-    visit("patch", patch, "Side of a patch in pixels.", kIdentity);
-    visit("dim", dim, "Width.", kIdentity);
-    visit("depth", depth, "Blocks.", kIdentity);
-    visit("heads", heads, "Attention heads.", kIdentity);
-    visit("mlp_dim", mlp_dim, "Hidden width of the MLPs; default 4 * dim.", kIdentity);
+    VitOptions::describe(visit);
     visit("pool", pool, "What the head sees: mean (of the patches) | cls (the class token).",
           kIdentity);
     visit("classes", classes, "Classes; default: those of the dataset.", kIdentity);
@@ -123,7 +115,6 @@ struct ClassifierOptions {
           kIdentity);
     visit("mixup", mixup, "Alpha of mixup; 0: off.", kIdentity);
     visit("cutmix", cutmix, "Alpha of CutMix; 0: off.", kIdentity);
-    visit("layer_norm_eps", layer_norm_eps, "Added to the variance in layer norms.", kIdentity);
   }
 
   static ClassifierOptions of(const ClassifierShape& shape);
