@@ -73,15 +73,25 @@ std::vector<std::int64_t> WeightsSource::shape(const std::string& name) const {
 
 std::function<at::Tensor(const std::string&, Range)> weights_or_initial(
     std::shared_ptr<const WeightsSource> source, Objective& objective) {
+  const at::NoGradGuard no_grad;
   std::map<std::string, at::Tensor> initial;
   std::string names;
-  const std::vector<Parameter> parameters = all_parameters(objective);
-  for (const Parameter& parameter : parameters) {
-    if (fits(*source, parameter.name, parameter.tensor)) continue;
+  std::size_t num_found = 0;
+  for (Buffer& buffer : objective.buffers()) {
+    if (!fits(*source, buffer.name, buffer.tensor)) continue;
+    buffer.tensor.copy_(
+        source->read(buffer.name, {0, buffer.tensor.numel()}).view(buffer.tensor.sizes()));
+    ++num_found;
+  }
+  for (const Parameter& parameter : all_parameters(objective)) {
+    if (fits(*source, parameter.name, parameter.tensor)) {
+      ++num_found;
+      continue;
+    }
     initial[parameter.name] = parameter.tensor.detach().to(at::kCPU, at::kFloat).reshape({-1});
     names += (names.empty() ? "" : ", ") + parameter.name;
   }
-  if (initial.size() == parameters.size()) {
+  if (num_found == 0) {
     throw checkpoint_error("'{}' has no tensor of this model", source->name());
   }
   if (!initial.empty()) log_info("new, not in '{}': {}", source->name(), names);

@@ -41,7 +41,8 @@ class WeightsSource {
 };
 
 /// For Trainer::load_weights: reads from `source`, and where it lacks a tensor or has it in another
-/// shape (a new head), keeps the objective's initial values and says so. Throws Error(kCheckpoint)
+/// shape (a new head), keeps the objective's initial values and says so. Buffers that are weights of
+/// `source` (a frozen encoder) are copied at once. Throws Error(kCheckpoint)
 /// when not one tensor fits.
 std::function<at::Tensor(const std::string&, Range)> weights_or_initial(
     std::shared_ptr<const WeightsSource> source, Objective& objective);

@@ -12,6 +12,10 @@ namespace kiln {
 namespace {
 
 constexpr double kHeadStd = 2e-5;
+constexpr double kProbeHeadStd = 0.01;
+// Of the probe's batch norm.
+constexpr double kVarianceEps = 1e-6;
+constexpr double kMomentum = 0.1;
 
 }  // namespace
 
@@ -41,6 +45,11 @@ VitClassifier::VitClassifier(const ClassifierShape& choice, const at::TensorOpti
   }
   head =
       register_module("head", std::make_shared<Linear>(shape.dim, classifier.num_classes, options));
+  if (classifier.is_probe) {
+    const auto fp32 = options.dtype(at::kFloat);
+    feature_mean = register_buffer("feature_mean", at::zeros({shape.dim}, fp32));
+    feature_var = register_buffer("feature_var", at::ones({shape.dim}, fp32));
+  }
 }
 
 at::Tensor VitClassifier::pooled(const at::Tensor& tokens) const {
@@ -48,8 +57,9 @@ at::Tensor VitClassifier::pooled(const at::Tensor& tokens) const {
   return fc_norm->forward(tokens.narrow(1, 1, tokens.size(1) - 1).mean(1));
 }
 
-at::Tensor VitClassifier::forward(const at::Tensor& patches, DropoutStream& drop) const {
-  return head->forward(pooled(encode(patches, {}, drop)));
+at::Tensor VitClassifier::embed_images(const at::Tensor& patches, DropoutStream& drop) const {
+  const at::AutoGradMode with_grad(at::GradMode::is_enabled() && !classifier.is_probe);
+  return pooled(encode(patches, {}, drop));
 }
 
 ClassifierObjective::ClassifierObjective(const ClassifierShape& shape, const ClassifierLoss& loss,
@@ -57,14 +67,19 @@ ClassifierObjective::ClassifierObjective(const ClassifierShape& shape, const Cla
                                          const at::TensorOptions& options)
     : network_(std::make_shared<VitClassifier>(shape, options)),
       loss_(loss),
-      pixels_(std::move(pixels)) {}
+      pixels_(std::move(pixels)) {
+  if (!shape.is_probe) return;
+  const at::Tensor zeros = at::zeros({shape.encoder.dim}, options.dtype(at::kFloat));
+  sums_ = {{"features", zeros}, {"squares", zeros}, {"count", at::zeros({1}, zeros.options())}};
+}
 
 void ClassifierObjective::initialise(std::uint64_t seed) {
-  std::vector<Parameter> list = parameters(0);
+  std::vector<Parameter> list = all_parameters();
+  const double head_std = network_->classifier.is_probe ? kProbeHeadStd : kHeadStd;
   initialise_vit(list, seed);
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (list[i].name == "head.weight") {
-      fill_truncated_normal(list[i].tensor, kHeadStd, init_stream(seed, i));
+      fill_truncated_normal(list[i].tensor, head_std, init_stream(seed, i));
     } else if (list[i].name == "pos_embed") {
       fill_truncated_normal(list[i].tensor, 0.02, init_stream(seed, i));
     }
@@ -74,7 +89,8 @@ void ClassifierObjective::initialise(std::uint64_t seed) {
 void ClassifierObjective::load_encoder(const NamedTensors& tensors, const std::string& origin) {
   NamedTensors all = named_tensors(*network_);
   for (auto& [name, value] : all) {
-    const bool is_own = name.starts_with("fc_norm.") || name.starts_with("head.");
+    const bool is_own =
+        name.starts_with("fc_norm.") || name.starts_with("head.") || name.starts_with("feature_");
     const auto found = tensors.find(name);
     if (is_own) continue;
     if (found == tensors.end()) {
@@ -88,6 +104,13 @@ void ClassifierObjective::load_encoder(const NamedTensors& tensors, const std::s
 
 std::vector<Parameter> ClassifierObjective::parameters(std::size_t phase) {
   KILN_CHECK(phase == 0, "phase {}", phase);
+  if (!network_->classifier.is_probe) return all_parameters();
+  std::vector<Parameter> list;
+  append_parameters(list, "head", *network_->head);
+  return list;
+}
+
+std::vector<Parameter> ClassifierObjective::all_parameters() const {
   std::vector<Parameter> list = vit_parameters(*network_);
   if (network_->fc_norm) append_parameters(list, "fc_norm", *network_->fc_norm);
   append_parameters(list, "head", *network_->head);
@@ -108,6 +131,13 @@ std::vector<Parameter> ClassifierObjective::parameters(std::size_t phase) {
 }
 
 std::vector<Buffer> ClassifierObjective::buffers() {
+  if (network_->classifier.is_probe) {
+    std::vector<Buffer> list;
+    for (const auto& [name, tensor] : named_tensors(*network_)) {
+      if (!name.starts_with("head.")) list.push_back({name, tensor.detach()});
+    }
+    return list;
+  }
   if (network_->shape.has_learned_positions) return {};
   return {{"pos_embed", network_->pos_embed}};
 }
@@ -116,9 +146,35 @@ void ClassifierObjective::prepare(Batch& batch, std::uint64_t) const {
   batch.weights["samples"] = static_cast<double>(batch.num_samples);
 }
 
-at::Tensor ClassifierObjective::logits(const at::Tensor& images, DropoutStream& drop) const {
+void ClassifierObjective::after_step(const StepContext&, const Sums& sums) {
+  if (!network_->classifier.is_probe) return;
+  const at::NoGradGuard no_grad;
+  const at::Tensor count = sums.at("count");
+  const at::Tensor mean = sums.at("features") / count;
+  // Unbiased, as the moving variance of a batch norm is.
+  const at::Tensor variance = (sums.at("squares") - count * mean.square()) / (count - 1).clamp(1);
+  network_->feature_mean.lerp_(mean.to(network_->feature_mean.options()), kMomentum);
+  network_->feature_var.lerp_(variance.to(network_->feature_var.options()), kMomentum);
+}
+
+at::Tensor ClassifierObjective::standardised(const at::Tensor& features, bool is_training) {
+  const at::Tensor x = features.to(at::kFloat);
+  if (!is_training) {
+    return (x - network_->feature_mean) * (network_->feature_var + kVarianceEps).rsqrt();
+  }
+  sums_ = {{"features", x.sum(0)},
+           {"squares", x.square().sum(0)},
+           {"count", at::full({1}, x.size(0), x.options())}};
+  const auto [variance, mean] = at::var_mean(x, at::IntArrayRef{0}, /*correction=*/0, false);
+  return (x - mean) * (variance + kVarianceEps).rsqrt();
+}
+
+at::Tensor ClassifierObjective::logits(const at::Tensor& images, DropoutStream& drop,
+                                       bool is_training) {
   const auto type = network_->cls_token.scalar_type();
-  const at::Tensor out = network_->forward(patchify(images, network_->shape.patch).to(type), drop);
+  at::Tensor x = network_->embed_images(patchify(images, network_->shape.patch).to(type), drop);
+  if (network_->classifier.is_probe) x = standardised(x, is_training).to(type);
+  const at::Tensor out = network_->head->forward(x);
   return type == at::kDouble ? out : out.to(at::kFloat);
 }
 
@@ -141,7 +197,7 @@ std::optional<Loss> ClassifierObjective::loss(const Batch& batch, const StepCont
     images = mixing.images(images);
     wanted = mixing.targets(wanted);
   }
-  const at::Tensor scores = logits(images, drop);
+  const at::Tensor scores = logits(images, drop, context.is_training);
   const at::Tensor value =
       -(wanted * at::log_softmax(scores, 1)).sum() / batch.weights.at("samples");
   const at::Tensor correct = scores.detach().argmax(1).eq(wanted.argmax(1)).sum();
@@ -159,7 +215,7 @@ ClassifierObjective::Features ClassifierObjective::features(const Batch& batch) 
 at::Tensor ClassifierObjective::scores(const Batch& batch) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
-  return logits(pixels_.normalise(batch.at("image")), none);
+  return logits(pixels_.normalise(batch.at("image")), none, false);
 }
 
 }  // namespace kiln

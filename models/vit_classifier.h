@@ -15,8 +15,8 @@
 #include "models/vit.h"
 #include "models/vit_options.h"
 
-// ViT classifier: trained from scratch, or fine-tuned from a masked autoencoder as in
-// arXiv:2111.06377, appendix A.1.
+// ViT classifier: trained from scratch, or fine-tuned or probed as in arXiv:2111.06377, appendix
+// A.1.
 //
 // B samples, D width, K classes.
 
@@ -30,6 +30,9 @@ struct ClassifierShape {
   VitShape encoder;
   Pool pool = Pool::kMean;
   std::int64_t num_classes = 0;
+  /// Linear probe: the encoder is frozen, the head sees features standardised by a batch norm
+  /// without affine part.
+  bool is_probe = false;
 
   std::vector<std::string> problems() const;
 };
@@ -47,16 +50,20 @@ struct VitClassifier : Vit {
   VitClassifier(const ClassifierShape& shape, const at::TensorOptions& options);
   /// Pooled tokens [B, D] of encoder output [B, 1 + L, D].
   at::Tensor pooled(const at::Tensor& tokens) const;
-  /// patches [B, L, P] -> logits [B, K]
-  at::Tensor forward(const at::Tensor& patches, DropoutStream& drop) const;
+  /// What the head sees, [B, D], of patches [B, L, P]; a probe's are not yet standardised.
+  at::Tensor embed_images(const at::Tensor& patches, DropoutStream& drop) const;
 
   ClassifierShape classifier;
   std::shared_ptr<LayerNorm> fc_norm;  // kMean only
   std::shared_ptr<Linear> head;
+  at::Tensor feature_mean, feature_var;  // [D] fp32, moving; probes only
 };
 
 /// Batches: "image" [B, H, W, C] and "label" [B]; prepare() adds the denominator "samples". How a
 /// training micro-batch is mixed comes from Philox(seed, kMixup, its first position).
+///
+/// A probe standardises by the statistics of the micro-batch while training, and by moving ones,
+/// updated from the global batch, in evaluation.
 class ClassifierObjective : public Objective, public FeatureExtractor, public Classifier {
  public:
   ClassifierObjective(const ClassifierShape& shape, const ClassifierLoss& loss,
@@ -78,15 +85,21 @@ class ClassifierObjective : public Objective, public FeatureExtractor, public Cl
   /// Cross-entropy with smoothed, mixed targets while training, with plain ones in evaluation.
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
+  /// A probe's include the frozen encoder.
   std::vector<Buffer> buffers() override;
+  Sums sums() override { return sums_; }
+  void after_step(const StepContext& context, const Sums& sums) override;
   Features features(const Batch& batch) override;
   at::Tensor scores(const Batch& batch) override;
 
  private:
-  at::Tensor logits(const at::Tensor& images, DropoutStream& drop) const;
+  std::vector<Parameter> all_parameters() const;
+  at::Tensor logits(const at::Tensor& images, DropoutStream& drop, bool is_training);
+  at::Tensor standardised(const at::Tensor& features, bool is_training);
   at::Tensor targets(const at::Tensor& labels, double smoothing) const;
 
   std::shared_ptr<VitClassifier> network_;
+  Sums sums_;  // of the features of the micro-batch last given to loss(); probes only
   ClassifierLoss loss_;
   PixelNormalisation pixels_;
 };
@@ -97,6 +110,7 @@ struct ClassifierOptions : VitOptions {
   std::string pool = "mean";
   std::optional<std::int64_t> classes;
   bool learned_positions = true;
+  bool probe = false;
   double drop_path = 0.0;
   double label_smoothing = 0.0;
   double mixup = 0.0;
@@ -110,6 +124,8 @@ struct ClassifierOptions : VitOptions {
           kIdentity);
     visit("classes", classes, "Classes; default: those of the dataset.", kIdentity);
     visit("learned_positions", learned_positions, "Else the fixed sin-cos table.", kIdentity);
+    visit("probe", probe, "Linear probe: trains the head alone, on standardised features.",
+          kIdentity);
     visit("drop_path", drop_path, "Stochastic depth of the last block, rising from 0.", kIdentity);
     visit("label_smoothing", label_smoothing, "Share of the target spread over all classes.",
           kIdentity);

@@ -9,6 +9,7 @@ ClassifierOptions ClassifierOptions::of(const ClassifierShape& shape) {
   options.pool = shape.pool == Pool::kMean ? "mean" : "cls";
   options.classes = shape.num_classes;
   options.learned_positions = shape.encoder.has_learned_positions;
+  options.probe = shape.is_probe;
   options.drop_path = shape.encoder.drop_path;
   return options;
 }
@@ -26,6 +27,9 @@ void ClassifierOptions::resolve(const DatasetInfo& data, std::vector<std::string
       problems.push_back(std::string("model.") + key + " must be at least 0 and below 1");
     }
   }
+  if (probe && pool != "cls") {
+    problems.push_back("model.probe reads the class token: set model.pool = \"cls\"");
+  }
   classes = classes.value_or(static_cast<std::int64_t>(data.class_names.size()));
 }
 
@@ -33,7 +37,10 @@ ClassifierShape ClassifierOptions::shape(const DatasetInfo& data) const {
   VitShape encoder = encoder_shape(data);
   encoder.has_learned_positions = learned_positions;
   encoder.drop_path = drop_path;
-  return classifier_shape(encoder, pool == "mean" ? Pool::kMean : Pool::kCls, *classes);
+  ClassifierShape shape =
+      classifier_shape(encoder, pool == "mean" ? Pool::kMean : Pool::kCls, *classes);
+  shape.is_probe = probe;
+  return shape;
 }
 
 }  // namespace kiln

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <set>
+
 #include "core/error.h"
 #include "core/philox.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
 #include "models/mixing.h"
+#include "models/parameters.h"
 
 namespace kiln {
 namespace {
@@ -113,6 +116,51 @@ TEST(VitClassifier, DropPathActsInTrainingAloneAndRepeats) {
   const Batch batch = make_batch(objective, 16);
   EXPECT_EQ(loss_of(objective, batch, true), loss_of(objective, batch, true));
   EXPECT_NE(loss_of(objective, batch, true), loss_of(objective, batch, false));
+}
+
+class Probe : public testing::Test {
+ protected:
+  static ClassifierShape shape() {
+    ClassifierShape shape = small_shape(Pool::kCls);
+    shape.is_probe = true;
+    return shape;
+  }
+  Probe() : objective_(shape(), {}, PixelNormalisation({0.5}, {0.5}), at::TensorOptions()) {
+    objective_.initialise(1);
+  }
+  ClassifierObjective objective_;
+};
+
+TEST_F(Probe, TrainsTheHeadAloneAndKeepsTheEncoderInItsBuffers) {
+  const std::vector<Parameter> parameters = objective_.parameters(0);
+  ASSERT_EQ(parameters.size(), 2u);
+  EXPECT_EQ(parameters[0].name, "head.weight");
+  const Batch batch = make_batch(objective_, 10);
+  objective_.loss(batch, StepContext{.is_training = true}, 0)->value.backward();
+  EXPECT_TRUE(objective_.network().head->weight.grad().defined());
+  EXPECT_FALSE(objective_.network().cls_token.grad().defined());
+  std::set<std::string> names;
+  for (const Buffer& buffer : objective_.buffers()) names.insert(buffer.name);
+  EXPECT_TRUE(names.contains("blocks.1.mlp.fc2.weight") && names.contains("feature_mean"));
+  EXPECT_EQ(names.size() + 2, named_tensors(objective_.module()).size());
+}
+
+TEST_F(Probe, StandardisesAsABatchNormWithoutAffinePart) {
+  const Batch batch = make_batch(objective_, 10);
+  torch::nn::BatchNorm1d norm(
+      torch::nn::BatchNorm1dOptions(objective_.network().shape.dim).affine(false).eps(1e-6));
+  const at::NoGradGuard no_grad;
+  const at::Tensor features = objective_.features(batch).cls;
+  const auto loss_after = [&](const at::Tensor& x) {
+    const at::Tensor logits = objective_.network().head->forward(x);
+    return at::cross_entropy_loss(logits, batch.at("label").to(at::kLong)).item<double>();
+  };
+  EXPECT_NEAR(loss_of(objective_, batch, true), loss_after(norm->forward(features)), 1e-5);
+  objective_.after_step({}, objective_.sums());
+  EXPECT_TRUE(at::allclose(objective_.network().feature_mean, norm->running_mean, 0, 1e-6));
+  EXPECT_TRUE(at::allclose(objective_.network().feature_var, norm->running_var, 1e-4, 1e-6));
+  norm->eval();
+  EXPECT_NEAR(loss_of(objective_, batch, false), loss_after(norm->forward(features)), 1e-5);
 }
 
 TEST(Mixing, BetaHasTheRightMeanAndVariance) {
