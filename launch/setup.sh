@@ -17,7 +17,7 @@ TORCH_VERSION=2.11.0
 DEPS=.deps
 PACKAGES=(
   clang g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
-  libopenmpi-dev openmpi-bin libhdf5-dev libspdlog-dev libfmt-dev libgtest-dev
+  libopenmpi-dev openmpi-bin libhdf5-dev libspdlog-dev libfmt-dev libgtest-dev libgmock-dev
   libjpeg-dev libpng-dev zlib1g-dev libicu-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libxxhash-dev
 )
