@@ -44,7 +44,10 @@ void add_foreign_field(Manifest& manifest, ShardInfo& shard, const std::string& 
 Dataset::Dataset(const std::filesystem::path& path, FieldPaths mapping)
     : folder_(path), mapping_(std::move(mapping)) {
   if (!std::filesystem::exists(path)) {
-    throw data_error("there is no dataset at '{}'", path.string());
+    throw data_error(
+        "there is no dataset at '{}'. `kiln data import` makes one, as the head of a recipe says; "
+        "data.path or eval.path names one that is elsewhere",
+        path.string());
   }
   if (mapping_.empty()) {
     manifest_ = read_manifest(path);

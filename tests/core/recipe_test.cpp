@@ -75,6 +75,7 @@ TEST(Recipe, AnOverrideTakesThePlaceOfItsAlternativeInTheFile) {
 TEST(Recipe, OffersTheNearestNameOfAnUnknownKey) {
   EXPECT_THAT(error_of(kValid, {"train.global_bacth=4"}),
               HasSubstr("train.global_bacth is not a key; did you mean 'global_batch'?"));
+  EXPECT_THAT(error_of(kValid, {"run.sede=4"}), HasSubstr("did you mean 'seed'?"));
 }
 
 TEST(Recipe, OffersTheSectionOfAMisplacedKey) {
