@@ -62,10 +62,10 @@ TEST_P(MaeLearning, FillsInPixelsAndLearnsFeatures) {
   const double of_nearest = mse / pixels["mse_nearest_patch"].get<double>();
   fmt::print("seed {}: mse {:.5f}, {:.4f} of the visible mean's, {:.4f} of the nearest patch's\n",
              GetParam(), mse, of_mean, of_nearest);
-  EXPECT_LT(of_mean, 0.60);
-  EXPECT_LT(of_nearest, 0.85);
-  EXPECT_GT(gain("linear", 1'000), 0.03);
-  EXPECT_GT(gain("knn", 10'000), 0.02);
+  EXPECT_LT(of_mean, 0.294);
+  EXPECT_LT(of_nearest, 0.255);
+  EXPECT_GT(gain("linear", 1'000), 0.055);
+  EXPECT_GT(gain("knn", 10'000), 0.126);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, MaeLearning, testing::Values(1, 2, 3));
