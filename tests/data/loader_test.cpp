@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -87,6 +88,39 @@ TEST_F(LoaderTest, ResumesAnywhere) {
   const Ledger whole = run(path(), 1, 2, 0, 6);
   for (const auto& [position, sample] : run(path(), 2, 2, 3 * 24, 3)) {
     EXPECT_EQ(whole.at(position), sample);
+  }
+}
+
+/// Counts the samples that are read from another source.
+class CountingSource : public BatchSource {
+ public:
+  explicit CountingSource(std::shared_ptr<const BatchSource> source) : source_(std::move(source)) {}
+  std::int64_t num_samples() const override { return source_->num_samples(); }
+  Batch allocate(std::int64_t count) const override { return source_->allocate(count); }
+  std::string describe(std::int64_t id) const override { return source_->describe(id); }
+  void read(std::span<const std::int64_t> ids, std::int64_t positions_begin, Batch& batch,
+            std::int64_t row_begin) const override {
+    num_read += std::ssize(ids);
+    source_->read(ids, positions_begin, batch, row_begin);
+  }
+  mutable std::atomic<std::int64_t> num_read = 0;
+
+ private:
+  std::shared_ptr<const BatchSource> source_;
+};
+
+// However far a run has come, its first step after a resume reads that step and the look-ahead.
+TEST_F(LoaderTest, ResumeReadsNothingThatLiesBefore) {
+  for (const std::int64_t begin : {std::int64_t{0}, 24 * std::int64_t{1'000'000'000'000}}) {
+    const auto source = std::make_shared<CountingSource>(open_images(path(), ImageOptions()));
+    const SampleOrder order({source->num_samples(), 10, 2, true, 42});
+    const LoaderOptions options = options_of(0, 1, 1);
+    {
+      ThreadedLoader loader(source, order, options, nullptr);
+      loader.start(begin);
+      EXPECT_EQ(loader.next().front().first_position, begin);
+    }
+    EXPECT_LE(source->num_read, (options.look_ahead_steps + 2) * options.global_batch);
   }
 }
 
