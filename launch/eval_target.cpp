@@ -4,6 +4,9 @@
 
 #include "core/error.h"
 #include "core/file_io.h"
+#include "data/options.h"
+#include "data/text_options.h"
+#include "launch/imported_data.h"
 #include "launch/weights_source.h"
 #include "models/interchange/huggingface.h"
 #include "models/registry.h"
@@ -12,7 +15,31 @@ namespace kiln {
 
 namespace {
 
-/// The run a path belongs to: itself, or RUN of RUN/checkpoints/step-N.
+RecipeReader reader_of_hub_folder(const TargetWords& words) {
+  return RecipeReader::from_text(hub_recipe(import_huggingface(words.path)), words.path,
+                                 words.overrides);
+}
+
+/// What a model imported without a dataset expects of its data.
+OpenedData recorded_data(EvalTarget& target) {
+  DataOptions data;
+  ImageOptions image;
+  TextOptions text;
+  target.reader.read("data", data);
+  target.reader.read("data", image);
+  target.reader.read("data", text);
+  OpenedData opened;
+  opened.info = read_data_info(target.run_folder);
+  return opened;
+}
+
+bool has_dataset(const EvalTarget& target) {
+  return !target.recipe.eval.path.empty() || !target.reader.peek("data", "path", "").empty() ||
+         !has_data_info(target.run_folder);
+}
+
+}  // namespace
+
 std::filesystem::path run_folder_of(const std::filesystem::path& path) {
   if (std::filesystem::exists(path / "recipe.toml")) return path;
   const auto run = std::filesystem::path(path / "").parent_path().parent_path().parent_path();
@@ -22,13 +49,6 @@ std::filesystem::path run_folder_of(const std::filesystem::path& path) {
       "folder (config.json and model.safetensors)",
       path.string());
 }
-
-RecipeReader reader_of_hub_folder(const TargetWords& words) {
-  return RecipeReader::from_text(hub_recipe(import_huggingface(words.path)), words.path,
-                                 words.overrides);
-}
-
-}  // namespace
 
 std::string hub_recipe(const ImportedModel& imported) {
   std::string text = imported.recipe + "\n[train]\nsteps = 1\n[optimizer]\nlr = 1.0\n";
@@ -47,13 +67,15 @@ EvalTarget open_target(const TargetWords& words) {
   target.recipe = read_engine_sections(target.reader);
   const ModelEntry& model = find_model(target.reader.peek("model", "name", "mae"));
   target.data_kind = model.data_kind;
-  target.data = open_data(target.reader, target.recipe, model.data_kind, DataUse::kEvaluation,
-                          target.recipe.eval.path);
+  target.data = has_dataset(target) ? open_data(target.reader, target.recipe, model.data_kind,
+                                                DataUse::kEvaluation, target.recipe.eval.path)
+                                    : recorded_data(target);
   target.objective = model.make(target.reader, target.recipe, target.data.info);
   target.reader.finish();
   target.name = "untrained";
   if (!words.is_untrained) {
     const WeightsSource source = WeightsSource::open(words.path);
+    check_tokenizer(source, target.data.info);
     load_objective(source, *target.objective, /*prefer_average=*/true);
     target.name = source.name();
   }

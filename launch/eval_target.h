@@ -29,6 +29,11 @@ struct TargetWords {
   bool is_untrained = false;           // initial weights of the same recipe instead
 };
 
+/// The run a path belongs to: itself, or RUN of RUN/checkpoints/step-N. Throws Error(kUsage).
+std::filesystem::path run_folder_of(const std::filesystem::path& path);
+
+/// Without a dataset on record, as in a run that `kiln import` made, `data` has no source and says
+/// what the model expects.
 /// Weights are the moving average where the checkpoint has one.
 EvalTarget open_target(const TargetWords& words);
 

@@ -30,8 +30,9 @@ Evaluation find_evaluation(const std::string& name) {
                                                           {"mlm", evaluate_mlm},
                                                           {"reconstruct", evaluate_reconstruction}};
   if (const auto found = table.find(name); found != table.end()) return found->second;
-  throw usage_error("{}", unknown_name("evaluation", name,
-                                       {"knn", "linear", "finetune", "mlm", "ngram", "reconstruct"}));
+  throw usage_error("{}",
+                    unknown_name("evaluation", name,
+                                 {"knn", "linear", "finetune", "mlm", "ngram", "reconstruct"}));
 }
 
 std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
@@ -48,6 +49,7 @@ void keep(const nlohmann::json& result, const EvalTarget& target) {
 
 CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation evaluation) {
   EvalTarget target = open_target(words.target);
+  if (!target.data.source) throw usage_error("eval.path is missing: the dataset to evaluate on");
   const Recipe& recipe = target.recipe;
   use_threads(recipe, world);
   const at::Device device = choose_device(recipe.run.device, world);

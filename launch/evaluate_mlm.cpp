@@ -10,11 +10,10 @@
 
 #include "core/error.h"
 #include "data/ngram.h"
-#include "data/text_import.h"
-#include "data/token_stream.h"
+#include "data/tokenizer.h"
 #include "launch/features.h"
+#include "launch/text_model.h"
 #include "models/bert_objective.h"
-#include "models/interchange/huggingface.h"
 
 namespace kiln {
 namespace {
@@ -143,35 +142,9 @@ Figures evaluate_mlm(const Evaluated& evaluated) {
   return figures;
 }
 
-namespace {
-
-/// A network that fills in words, and the tokenizer its words come from.
-struct WordPredictor {
-  std::unique_ptr<Objective> objective;
-  std::shared_ptr<const Tokenizer> tokenizer;
-  std::string name;
-};
-
-/// A published model brings its vocab.txt; a run has that of the dataset it was trained on.
-WordPredictor open_predictor(const TargetWords& words) {
-  const std::filesystem::path path = words.path;
-  if (is_huggingface_folder(path)) {
-    return {import_huggingface(path).objective,
-            std::make_shared<const Tokenizer>(Vocabulary::load(path / "vocab.txt"),
-                                              NormalizerOptions{}),
-            path.filename().string()};
-  }
-  EvalTarget target = open_target(words);
-  const std::filesystem::path dataset = target.reader.peek("data", "path", "");
-  return {std::move(target.objective), dataset_tokenizer(dataset, read_manifest(dataset)),
-          target.name};
-}
-
-}  // namespace
-
 CommandResult predict_masked_words(const TargetWords& words, const std::string& text) {
   constexpr std::int64_t kNumWords = 5;
-  const WordPredictor predictor = open_predictor(words);
+  const TextModel predictor = open_text_model(words);
   BertObjective& bert = as_bert(*predictor.objective);
   const Vocabulary& vocabulary = predictor.tokenizer->vocabulary();
   const ModelInput encoded =

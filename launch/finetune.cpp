@@ -6,7 +6,9 @@
 #include "core/error.h"
 #include "launch/device.h"
 #include "launch/evaluations.h"
+#include "launch/finetune_text.h"
 #include "launch/stop_signal.h"
+#include "launch/text_model.h"
 #include "launch/train.h"
 #include "models/mae.h"
 
@@ -19,7 +21,7 @@ std::string quoted(const std::string& text) { return nlohmann::json(text).dump()
 /// The recipe of the fine-tuning run: the pretrained network's measures and data.
 std::string finetune_recipe(const EvalTarget& target, const std::string& path) {
   auto* mae = dynamic_cast<MaeObjective*>(target.objective.get());
-  if (!mae) throw usage_error("fine-tuning is there for masked autoencoders");
+  if (!mae) throw usage_error("fine-tuning is there for masked autoencoders and BERT");
   const VitShape& shape = mae->shape().encoder;
   const Recipe& recipe = target.recipe;
   const DatasetInfo& data = target.data.info;
@@ -42,10 +44,11 @@ std::string finetune_recipe(const EvalTarget& target, const std::string& path) {
 }
 
 CommandResult finetune_in(World& world, TrainingSetup& setup) {
-  CommandResult result = train_in(world, setup);
-  if (result.code != ExitCode::kDone) return result;
+  // Before training, so that what is wrong with it shows at once.
   const OpenedData data = open_data(setup.reader, setup.recipe, setup.data_kind,
                                     DataUse::kEvaluation, setup.recipe.eval.path);
+  CommandResult result = train_in(world, setup);
+  if (result.code != ExitCode::kDone) return result;
   setup.objective->module().eval();
   const Figures figures =
       evaluate_classifier({.objective = *setup.objective,
@@ -70,15 +73,21 @@ TargetWords dataset_words(const TargetWords& words) {
   return chosen;
 }
 
-}  // namespace
-
-CommandResult finetune(const TargetWords& words) {
+std::string image_finetune_recipe(const TargetWords& words) {
   const EvalTarget target = open_target(dataset_words(words));
   if (target.recipe.eval.train_path.empty() || target.recipe.eval.path.empty()) {
     throw usage_error("fine-tuning needs eval.train_path, a labelled dataset, and eval.path");
   }
-  TrainingSetup setup = read_training_setup(RecipeReader::from_text(
-      finetune_recipe(target, words.path), "the recipe of kiln eval finetune", words.overrides));
+  return finetune_recipe(target, words.path);
+}
+
+}  // namespace
+
+CommandResult finetune(const TargetWords& words) {
+  const std::string recipe =
+      is_text_model(words.path) ? text_finetune_recipe(words) : image_finetune_recipe(words);
+  TrainingSetup setup = read_training_setup(
+      RecipeReader::from_text(recipe, "the recipe of kiln eval finetune", words.overrides));
   install_stop_signals();
   return run_in_world(setup.recipe.parallel.timeout_s,
                       [&](World& world) { return finetune_in(world, setup); });

@@ -8,14 +8,32 @@
 #include "core/log.h"
 #include "core/recipe_reader.h"
 #include "core/run_folder.h"
+#include "data/manifest.h"
+#include "data/text_import.h"
 #include "launch/eval_target.h"
+#include "launch/imported_data.h"
+#include "launch/text_model.h"
 #include "models/interchange/huggingface.h"
 
 namespace kiln {
 
+namespace {
+
+/// Beside the model, so that transformers and `kiln eval mlm --text` can read words.
+void export_tokenizer(const EvalTarget& target, const std::filesystem::path& out) {
+  const auto folder = tokenizer_folder(target.run_folder, target.reader.peek("data", "path", ""));
+  if (folder.empty()) return;  // imported without one
+  const bool is_dataset = folder != target.run_folder;
+  write_tokenizer(out, is_dataset ? *dataset_tokenizer(folder, read_manifest(folder))
+                                  : *read_tokenizer(folder));
+}
+
+}  // namespace
+
 void export_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& out) {
   const EvalTarget target = open_target({.path = checkpoint.string()});
   export_huggingface(*target.objective, out);
+  if (target.data_kind == "text") export_tokenizer(target, out);
   log_info("{} exported to {}", target.name, out.string());
 }
 
@@ -46,6 +64,10 @@ void import_checkpoint(const std::filesystem::path& folder, const std::filesyste
   writer.commit();
   writer.wait();
   if (!writer.failure().empty()) throw checkpoint_error("{}", writer.failure());
+  write_data_info(out, imported.data);
+  if (std::filesystem::exists(folder / "vocab.txt")) {
+    write_tokenizer(out, *read_tokenizer(folder));
+  }
   write_file_atomically(posix_file_system(), out / "recipe.toml", hub_recipe(imported));
   log_info("{} imported to {}", folder.string(), out.string());
 }

@@ -117,6 +117,7 @@ void restore(Trainer& trainer, TrainingSetup& setup, const NewestCheckpoint& new
     log_info("going on from {}", newest.reader->folder().string());
   } else if (!run.init_from.empty()) {
     const auto source = std::make_shared<WeightsSource>(WeightsSource::open(run.init_from));
+    check_tokenizer(*source, setup.data.info);
     trainer.load_weights(weights_or_initial(source, *setup.objective));
     log_info("weights from {}", run.init_from);
   }

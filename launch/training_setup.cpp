@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "data/image_source.h"
+#include "data/labelled_text.h"
 #include "data/latent_source.h"
 #include "data/text_source.h"
 #include "data/token_stream.h"
@@ -38,6 +39,21 @@ OpenedData open_text(RecipeReader& reader, const Recipe& recipe, const DataOptio
   data.info = describe_text(*stream, text);
   data.source = make_text_source(stream, text, seed);
   data.order = order_of(options, *data.source, data.source->num_samples(), seed);
+  data.workers = options.workers;
+  return data;
+}
+
+OpenedData open_labelled(RecipeReader& reader, const Recipe& recipe, const DataOptions& options) {
+  LabelledTextOptions text;
+  reader.read("data", text);
+  LabelledText opened = open_labelled_text(options.path, text);
+  text.classes = opened.info.class_names;
+  reader.update("data", text);
+  OpenedData data;
+  data.info = std::move(opened.info);
+  data.source = std::move(opened.source);
+  data.order = order_of(options, *data.source, data.source->num_samples(),
+                        static_cast<std::uint64_t>(recipe.run.seed));
   data.workers = options.workers;
   return data;
 }
@@ -88,6 +104,7 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
   }
   if (!check(options, reader)) options = {.path = options.path};
   if (kind == "text") return open_text(reader, recipe, options);
+  if (kind == "labelled_text") return open_labelled(reader, recipe, options);
   if (kind == "latent") return open_latents(recipe, options);
   KILN_CHECK(kind == "image", "data kind '{}'", kind);
   return open_images(reader, recipe, options, use);
@@ -96,6 +113,7 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
 std::map<std::string, std::string> TrainingSetup::identity() const {
   std::map<std::string, std::string> keys = reader.identity();
   keys["data.fingerprint"] = data.info.fingerprint;
+  if (!data.info.tokenizer_hash.empty()) keys["data.tokenizer"] = data.info.tokenizer_hash;
   return keys;
 }
 

@@ -71,6 +71,23 @@ std::vector<std::int64_t> WeightsSource::shape(const std::string& name) const {
   return impl_->tensors.at(name).sizes().vec();
 }
 
+std::string WeightsSource::tokenizer_hash() const {
+  if (!impl_->checkpoint) return "";
+  const auto& identity = impl_->checkpoint->manifest().identity;
+  const auto found = identity.find("data.tokenizer");
+  return found == identity.end() ? "" : found->second;
+}
+
+void check_tokenizer(const WeightsSource& source, const DatasetInfo& data) {
+  const std::string trained_with = source.tokenizer_hash();
+  if (trained_with.empty() || data.tokenizer_hash.empty()) return;
+  if (trained_with == data.tokenizer_hash) return;
+  throw data_error(
+      "'{}' was trained with tokenizer {}, the text was made with {}: its ids mean other words. "
+      "Import the text with the vocab.txt of the dataset the model was trained on",
+      source.name(), trained_with, data.tokenizer_hash);
+}
+
 std::function<at::Tensor(const std::string&, Range)> weights_or_initial(
     std::shared_ptr<const WeightsSource> source, Objective& objective) {
   const at::NoGradGuard no_grad;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "core/dataset_info.h"
 #include "core/objective.h"
 #include "core/work.h"
 
@@ -29,6 +30,8 @@ class WeightsSource {
   std::vector<std::int64_t> shape(const std::string& name) const;
   /// "step-000000100" or the folder's name.
   const std::string& name() const { return name_; }
+  /// Of the text these weights were trained on; empty where unknown.
+  std::string tokenizer_hash() const;
   /// Training step; 0 where unknown.
   std::int64_t step() const { return step_; }
 
@@ -39,6 +42,10 @@ class WeightsSource {
   std::string name_;
   std::int64_t step_ = 0;
 };
+
+/// Throws Error(kData) when `data` is text whose ids come from another tokenizer than these weights
+/// were trained with: they would mean other words.
+void check_tokenizer(const WeightsSource& source, const DatasetInfo& data);
 
 /// For Trainer::load_weights: reads from `source`, and where it lacks a tensor or has it in another
 /// shape (a new head), keeps the objective's initial values and says so. Buffers that are weights of

@@ -44,6 +44,15 @@ Bert::Input bert_input(const Batch& batch, const char* tokens) {
   return input;
 }
 
+at::Tensor mean_of_words(const at::Tensor& x, const Batch& batch) {
+  at::Tensor counted = at::ones({x.size(0), x.size(1), 1}, x.options());  // [B, L, 1]
+  if (batch.tensors.contains("document")) {
+    counted = batch.at("document").ge(0).unsqueeze(2).to(x.scalar_type());
+  }
+  counted.select(1, 0).zero_();
+  return (x * counted).sum(1) / counted.sum(1).clamp_min(1.0);
+}
+
 BertObjective::BertObjective(const BertShape& shape, const MaskingOptions& masking,
                              const at::TensorOptions& options)
     : network_(std::make_shared<Bert>(shape, options)), masking_(masking) {}
@@ -91,6 +100,8 @@ void BertObjective::prepare(Batch& batch, std::uint64_t seed) const {
 
 std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& context,
                                         std::size_t) {
+  if (!shape().has_mlm_head)
+    throw usage_error("an encoder without model.head = \"mlm\" cannot be pretrained");
   DropoutStream drop =
       context.is_training ? DropoutStream(context.seed, batch.first_position) : DropoutStream();
   const at::Tensor x = network_->encode(bert_input(batch, "input_ids"), drop);  // [B, L, D]
@@ -121,13 +132,7 @@ BertObjective::Features BertObjective::features(const Batch& batch) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
   const at::Tensor x = at_least_fp32(network_->encode(bert_input(batch, "tokens"), none));
-  at::Tensor counted = at::ones({x.size(0), x.size(1), 1}, x.options());  // [B, L, 1]
-  if (batch.tensors.contains("document")) {
-    counted = batch.at("document").ge(0).unsqueeze(2).to(x.scalar_type());
-  }
-  counted.select(1, 0).zero_();  // the mean is over words: without [CLS]
-  const at::Tensor mean = (x * counted).sum(1) / counted.sum(1).clamp_min(1.0);
-  return {mean.to(at::kFloat), x.select(1, 0).to(at::kFloat)};
+  return {mean_of_words(x, batch).to(at::kFloat), x.select(1, 0).to(at::kFloat)};
 }
 
 }  // namespace kiln

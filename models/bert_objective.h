@@ -57,5 +57,7 @@ class BertObjective : public Objective, public FeatureExtractor {
 /// The network's input from a batch: `tokens` names the tensor of ids. The mask keeps attention
 /// within documents; padding sees padding only, so that no row is without keys.
 Bert::Input bert_input(const Batch& batch, const char* tokens);
+/// Mean over a sample's tokens without [CLS] and padding: [B, L, D] -> [B, D].
+at::Tensor mean_of_words(const at::Tensor& x, const Batch& batch);
 
 }  // namespace kiln

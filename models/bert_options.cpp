@@ -40,6 +40,9 @@ std::vector<std::string> BertOptions::problems(const DatasetInfo& data) const {
   if (masking != "token" && masking != "whole_word" && masking != "span") {
     found.push_back(unknown_name("model.masking", masking, {"token", "whole_word", "span"}));
   }
+  if (head != "mlm" && head != "pooler" && head != "none") {
+    found.push_back(unknown_name("model.head", head, {"mlm", "pooler", "none"}));
+  }
   if (!(mask_share > 0.0 && mask_share < 1.0)) {
     found.push_back(fmt::format("model.mask_share = {} is not between 0 and 1", mask_share));
   }
@@ -62,7 +65,9 @@ BertShape BertOptions::shape(const DatasetInfo& data) const {
   shape.has_tanh_gelu = gelu == "tanh";
   shape.dropout = dropout;
   shape.attention_dropout = attention_dropout;
-  shape.has_pooler = shape.has_pair_head = data.has_pairs;
+  shape.has_mlm_head = head == "mlm";
+  shape.has_pair_head = shape.has_mlm_head && data.has_pairs;
+  shape.has_pooler = shape.has_pair_head || head == "pooler";
   return shape;
 }
 
@@ -94,6 +99,7 @@ BertOptions BertOptions::of(const BertShape& shape) {
   options.layer_norm_eps = shape.layer_norm_eps;
   options.dropout = shape.dropout;
   options.attention_dropout = shape.attention_dropout;
+  options.head = shape.has_mlm_head ? "mlm" : shape.has_pooler ? "pooler" : "none";
   return options;
 }
 

@@ -22,12 +22,13 @@ struct BertOptions {
   double layer_norm_eps = 1e-12;
   double dropout = 0.1;
   double attention_dropout = 0.1;
+  std::string head = "mlm";
   std::string masking = "token";
   double mask_share = 0.15;
   std::int64_t max_predictions = 0;
 
   template <typename Visitor>
-  void describe(Visitor& visit) {
+  void describe_network(Visitor& visit) {
     visit("name", name, "The model: a row of the table of models.", kIdentity);
     visit("preset", preset,
           "Sizes: tiny | mini | small | base | large; the keys below replace single ones.",
@@ -41,6 +42,14 @@ struct BertOptions {
     visit("layer_norm_eps", layer_norm_eps, "Added to the variance in layer norms.", kIdentity);
     visit("dropout", dropout, "Of embeddings and of each branch.", kIdentity);
     visit("attention_dropout", attention_dropout, "Of the attention weights.", kIdentity);
+  }
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    describe_network(visit);
+    visit("head", head,
+          "mlm: that of pretraining, with one for pairs where the data has them | pooler, none: an "
+          "encoder alone.",
+          kIdentity);
     visit("masking", masking, "What is masked together: token | whole_word | span.", kIdentity);
     visit("mask_share", mask_share, "Share of tokens to predict.", kIdentity);
     visit("max_predictions", max_predictions, "At most so many per sequence; 0: no limit.",

@@ -4,9 +4,10 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "models/autoencoder/objective.h"
+#include "models/bert_classifier.h"
 #include "models/bert_objective.h"
 #include "models/bert_options.h"
-#include "models/autoencoder/objective.h"
 #include "models/latent_diffusion/objective.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
@@ -57,6 +58,26 @@ std::unique_ptr<Objective> make_bert(RecipeReader& reader, const Recipe& recipe,
   return objective;
 }
 
+std::unique_ptr<Objective> make_bert_classifier(RecipeReader& reader, const Recipe& recipe,
+                                                const DatasetInfo& data) {
+  BertClassifierOptions options;
+  reader.read("model", options);
+  if (!options.resolve()) {
+    reader.problem(
+        unknown_name("model.preset", options.preset, {"tiny", "mini", "small", "base", "large"}));
+    return nullptr;
+  }
+  reader.update("model", options);
+  const std::vector<std::string> problems = options.problems(data);
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  auto objective = std::make_unique<BertClassifierObjective>(
+      options.classifier_shape(data), options.text_pool(),
+      static_cast<std::int64_t>(data.class_names.size()), at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
+}
+
 std::unique_ptr<Objective> make_vit(RecipeReader& reader, const Recipe& recipe,
                                     const DatasetInfo& data) {
   ClassifierOptions options;
@@ -82,8 +103,10 @@ const std::vector<ModelEntry>& model_table() {
   static const std::vector<ModelEntry> table = {
       {"bert", "text", "BERT: predicts masked tokens, and whether sentence pairs belong together.",
        make_bert},
-      {"autoencoder", "image", "KL or VQ autoencoder, perhaps with a discriminator: the first stage.",
-       make_autoencoder},
+      {"bert_classifier", "labelled_text", "BERT that classifies sentences or sentence pairs.",
+       make_bert_classifier},
+      {"autoencoder", "image",
+       "KL or VQ autoencoder, perhaps with a discriminator: the first stage.", make_autoencoder},
       {"latent_diffusion", "latent", "U-Net or transformer that draws latents of an autoencoder.",
        make_latent_diffusion},
       {"pixel_diffusion", "image", "The same on pixels.", make_latent_diffusion},
