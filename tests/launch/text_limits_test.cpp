@@ -1,0 +1,92 @@
+// Import of text that is larger than the memory it may use, and after a kill.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <thread>
+
+#include "tests/launch/text_fixture.h"
+
+namespace kiln::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+// What the program's libraries alone map is several hundred MB where they include CUDA's.
+constexpr std::int64_t kLimitKb = 800'000;
+
+/// The words under a limit on memory that may be written to.
+std::vector<std::string> limited(const std::vector<std::string>& words) {
+  std::vector<std::string> all = {"/bin/sh", "-c",
+                                  "ulimit -d " + std::to_string(kLimitKb) + "; exec \"$@\"", "sh"};
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
+}
+
+class TextLimits : public testing::Test {
+ protected:
+  TextLimits() : folder_(fresh_folder("text_limits")) {}
+  void write_repeated(const std::string& block, std::int64_t bytes) const {
+    std::ofstream out(folder_ / "text", std::ios::binary);
+    for (std::int64_t written = 0; written < bytes; written += std::ssize(block)) out << block;
+  }
+  std::vector<std::string> import(const std::string& name,
+                                  const std::vector<std::string>& more) const {
+    std::vector<std::string> words =
+        kiln({"data", "import", "text", (folder_ / "text").string(), "--vocab",
+              tiny_text().vocabulary.string(), "--out", (folder_ / name).string(), "--json"});
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  const fs::path folder_;
+};
+
+TEST_F(TextLimits, FileLargerThanTheMemoryItIsReadIn) {
+  std::string block;
+  for (int i = 0; i < 8; ++i) block += made_up_text(2000, i);
+  write_repeated(block, (kLimitKb + 100'000) * 1000);
+  ASSERT_GT(fs::file_size(folder_ / "text"), kLimitKb * 1024);
+  const Outcome outcome = run(
+      limited(import("out", {"--documents", "blank_line", "--unit-mb", "16", "--threads", "2"})),
+      300s);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_GT(outcome.json()["samples"], 100'000);
+}
+
+TEST_F(TextLimits, LineOfAHundredMegabytes) {
+  write_repeated("the old captain walked slowly under grey clouds ", 100'000'000);
+  const Outcome outcome = run(limited(import("out", {"--threads", "1"})), 120s);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto facts = outcome.json()["attributes"];
+  const auto repeats = (fs::file_size(folder_ / "text") + 47) / 48;
+  EXPECT_GE(std::stoull(facts["tokens"].get<std::string>()), 8 * repeats);
+  EXPECT_EQ(facts["unknown_tokens"], "0");
+}
+
+TEST_F(TextLimits, GoesOnAfterAKillWithTheSameResult) {
+  write_repeated(made_up_text(20'000, 0), 60'000'000);
+  const std::vector<std::string> options = {"--documents", "blank_line", "--unit-mb", "2",
+                                            "--threads", "1"};
+  const Outcome whole = run(import("whole", options), 120s);
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  const auto third_shard = folder_ / "cut" / "shard-00002.json";
+  {
+    Program program(import("cut", options));
+    for (int i = 0; i < 6000 && !fs::exists(third_shard); ++i) std::this_thread::sleep_for(5ms);
+    program.signal(SIGKILL);
+    EXPECT_NE(program.finish().exit_code, 0);
+  }
+  ASSERT_TRUE(fs::exists(third_shard));
+  EXPECT_FALSE(fs::exists(folder_ / "cut" / "dataset.json"));
+  const auto made_at = fs::last_write_time(folder_ / "cut" / "shard-00000.h5");
+  const Outcome rest = run(import("cut", options), 120s);
+  EXPECT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_EQ(rest.json()["fingerprint"], whole.json()["fingerprint"]);
+  EXPECT_EQ(fs::last_write_time(folder_ / "cut" / "shard-00000.h5"), made_at);
+}
+
+}  // namespace
+}  // namespace kiln::test
