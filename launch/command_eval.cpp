@@ -20,10 +20,11 @@ std::function<CommandResult()> declare_eval(CLI::App& app) {
     std::string text;
   };
   auto words = std::make_shared<Words>();
-  app.add_option("what", words->what,
-                 "knn: k nearest neighbours on features; linear: linear probe; finetune: trains "
-                 "the whole network with a classifier; reconstruct: hidden pixels, with a picture; "
-                 "mlm: masked words; ngram: n-gram models of a text dataset.")
+  app.add_option(
+         "what", words->what,
+         "knn: k nearest neighbours on features; linear: linear probe, exactly solved; finetune: "
+         "trains the whole network with a classifier; reconstruct: hidden pixels, with a picture; "
+         "mlm: masked words; ngram: n-gram models of a text dataset.")
       ->required();
   app.add_option("of", words->target.path,
                  "A run, a checkpoint's folder, or a Hugging Face folder (ngram: a dataset).")
@@ -38,6 +39,9 @@ std::function<CommandResult()> declare_eval(CLI::App& app) {
       app,
       "  kiln eval knn runs/mae_tiny_fashion eval.train_samples=10000\n"
       "  kiln eval linear runs/mae_tiny_fashion --untrained\n"
+      "  mpirun -np 4 kiln eval finetune runs/mae train.epochs=20\n"
+      "  mpirun -np 4 kiln eval finetune runs/mae model.probe=true     LARS, 90 epochs, as "
+      "published\n"
       "  mpirun -np 4 kiln eval reconstruct runs/mae_tiny_fashion/checkpoints/step-000000400\n\n"
       "eval.path is the dataset evaluated on, eval.train_path the labelled one learned from.\n"
       "Figures do not depend on the number of ranks; they are kept in RUN/evaluations.jsonl.");

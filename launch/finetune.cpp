@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "launch/device.h"
 #include "launch/evaluations.h"
@@ -18,29 +20,43 @@ namespace {
 
 std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
-/// The recipe of the fine-tuning run: the pretrained network's measures and data.
-std::string finetune_recipe(const EvalTarget& target, const std::string& path) {
+constexpr const char* kFinetuning =
+    "pool = \"mean\"\ndrop_path = 0.1\nlabel_smoothing = 0.1\n"
+    "[train]\nepochs = 5\nglobal_batch = 256\nmicro_batch = 32\n"
+    "[optimizer]\nname = \"adamw\"\nbase_lr = 1e-3\nweight_decay = 0.05\nlayer_decay = 0.75\n"
+    "[schedule]\nname = \"cosine\"\nwarmup_epochs = 0.5\nmin_lr = 1e-6\n";
+// arXiv:2111.06377, appendix A.1, table 10.
+constexpr const char* kProbe =
+    "pool = \"cls\"\n"
+    "[train]\nepochs = 90\nglobal_batch = 16384\nmicro_batch = 512\n"
+    "[optimizer]\nname = \"lars\"\nbase_lr = 0.1\nweight_decay = 0.0\n"
+    "[schedule]\nname = \"cosine\"\nwarmup_epochs = 10\n";
+
+bool is_probe(const TargetWords& words) {
+  return std::ranges::find(words.overrides, "model.probe=true") != words.overrides.end();
+}
+
+/// The recipe of the run: the pretrained network's measures and data.
+std::string finetune_recipe(const EvalTarget& target, const TargetWords& words) {
   auto* mae = dynamic_cast<MaeObjective*>(target.objective.get());
   if (!mae) throw usage_error("fine-tuning is there for masked autoencoders and BERT");
   const VitShape& shape = mae->shape().encoder;
   const Recipe& recipe = target.recipe;
   const DatasetInfo& data = target.data.info;
-  const auto run = target.run_folder.empty() ? std::filesystem::path("runs/finetune")
-                                             : target.run_folder / "finetune";
+  const std::string name = is_probe(words) ? "probe" : "finetune";
+  const auto folder = target.run_folder.empty() ? std::filesystem::path("runs") : target.run_folder;
   return fmt::format(
-      "[run]\nname = \"finetune\"\ndir = {}\nseed = {}\nthreads = {}\ndevice = {}\nprecision = {}\n"
-      "init_from = {}\n"
+      "[run]\nname = {}\ndir = {}\nseed = {}\nthreads = {}\ndevice = {}\nprecision = {}\n{}"
       "[data]\npath = {}\nsize = {}\nmean = [{}]\nstd = [{}]\n"
+      "[checkpoint]\nevery = 500\n[eval]\npath = {}\nmax_samples = {}\n"
       "[model]\nname = \"vit\"\npatch = {}\ndim = {}\ndepth = {}\nheads = {}\nmlp_dim = {}\n"
-      "learned_positions = false\ndrop_path = 0.1\nlabel_smoothing = 0.1\n"
-      "[train]\nepochs = 5\nglobal_batch = 256\nmicro_batch = 32\n"
-      "[optimizer]\nname = \"adamw\"\nbase_lr = 1e-3\nweight_decay = 0.05\nlayer_decay = 0.75\n"
-      "[schedule]\nname = \"cosine\"\nwarmup_epochs = 0.5\nmin_lr = 1e-6\n"
-      "[checkpoint]\nevery = 500\n[eval]\npath = {}\nmax_samples = {}\n",
-      quoted(run.string()), recipe.run.seed, recipe.run.threads, quoted(recipe.run.device),
-      quoted(recipe.run.precision), quoted(path), quoted(recipe.eval.train_path), data.height,
-      fmt::join(data.mean, ", "), fmt::join(data.std, ", "), shape.patch, shape.dim, shape.depth,
-      shape.heads, shape.mlp_dim, quoted(recipe.eval.path), recipe.eval.max_samples);
+      "learned_positions = false\n{}",
+      quoted(name), quoted((folder / name).string()), recipe.run.seed, recipe.run.threads,
+      quoted(recipe.run.device), quoted(recipe.run.precision),
+      words.is_untrained ? "" : "init_from = " + quoted(words.path) + "\n",
+      quoted(recipe.eval.train_path), data.height, fmt::join(data.mean, ", "),
+      fmt::join(data.std, ", "), quoted(recipe.eval.path), recipe.eval.max_samples, shape.patch,
+      shape.dim, shape.depth, shape.heads, shape.mlp_dim, is_probe(words) ? kProbe : kFinetuning);
 }
 
 CommandResult finetune_in(World& world, TrainingSetup& setup) {
@@ -78,7 +94,7 @@ std::string image_finetune_recipe(const TargetWords& words) {
   if (target.recipe.eval.train_path.empty() || target.recipe.eval.path.empty()) {
     throw usage_error("fine-tuning needs eval.train_path, a labelled dataset, and eval.path");
   }
-  return finetune_recipe(target, words.path);
+  return finetune_recipe(target, words);
 }
 
 }  // namespace
