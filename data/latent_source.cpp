@@ -15,11 +15,21 @@ const FieldInfo& moments_field(const Dataset& dataset) {
       found->second.shape.size() != 3 || found->second.shape[0] % 2 != 0) {
     throw data_error(
         "the dataset '{}' is of kind '{}' and has no field 'moments' of float16 [2C, H, W]; make "
-        "one "
-        "with `kiln encode`",
+        "one with `kiln encode`",
         dataset.folder().string(), dataset.manifest().kind);
   }
   return found->second;
+}
+
+/// Null where samples have none.
+const FieldInfo* context_field(const Dataset& dataset) {
+  const auto found = dataset.manifest().fields.find("context");
+  if (found == dataset.manifest().fields.end()) return nullptr;
+  if (found->second.dtype != DType::kFloat16 || found->second.shape.size() != 2) {
+    throw data_error("the dataset '{}' has a field 'context' that is not float16 [tokens, width]",
+                     dataset.folder().string());
+  }
+  return &found->second;
 }
 
 class LatentSource : public BatchSource {
@@ -27,6 +37,7 @@ class LatentSource : public BatchSource {
   explicit LatentSource(std::shared_ptr<const Dataset> dataset)
       : dataset_(std::move(dataset)),
         field_(moments_field(*dataset_)),
+        context_(context_field(*dataset_)),
         has_labels_(dataset_->manifest().fields.contains("label")) {}
 
   std::int64_t num_samples() const override { return dataset_->num_samples(); }
@@ -37,6 +48,10 @@ class LatentSource : public BatchSource {
     batch.num_samples = num_samples;
     batch.tensors["moments"] = host_tensor(
         HostType::kFloat16, {num_samples, field_.shape[0], field_.shape[1], field_.shape[2]});
+    if (context_) {
+      batch.tensors["context"] =
+          host_tensor(HostType::kFloat16, {num_samples, context_->shape[0], context_->shape[1]});
+    }
     if (has_labels_) batch.tensors["label"] = host_tensor(HostType::kInt64, {num_samples});
     return batch;
   }
@@ -49,6 +64,10 @@ class LatentSource : public BatchSource {
       const Dataset::Place place = dataset_->locate(ids[i]);
       const auto shard = dataset_->shard(place.shard);
       shard->read_rows("moments", place.row, 1, moments + row * field_.row_bytes());
+      if (context_) {
+        auto* context = static_cast<std::uint8_t*>(batch.at("context").data_ptr());
+        shard->read_rows("context", place.row, 1, context + row * context_->row_bytes());
+      }
       if (has_labels_) {
         batch.at("label").data_ptr<std::int64_t>()[row] = read_label(*shard, place.row);
       }
@@ -58,6 +77,7 @@ class LatentSource : public BatchSource {
  private:
   std::shared_ptr<const Dataset> dataset_;
   FieldInfo field_;
+  const FieldInfo* context_;  // within dataset_
   bool has_labels_;
 };
 

@@ -12,7 +12,8 @@ namespace kiln {
 /// field "moments" [2C, H, W]: mean and log-variance of an encoder, as `kiln encode` writes them.
 DatasetInfo describe_latents(const Dataset& dataset);
 
-/// "moments" float16 [B, 2C, H, W] and, if the dataset has them, "label" int64 [B].
+/// "moments" float16 [B, 2C, H, W] and, if the dataset has them, "label" int64 [B] and "context"
+/// float16 [B, S, E], S tokens of width E of a text.
 std::shared_ptr<const BatchSource> make_latent_source(std::shared_ptr<const Dataset> dataset);
 
 }  // namespace kiln

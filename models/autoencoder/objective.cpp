@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -17,6 +18,9 @@ namespace {
 constexpr const char* kDiscriminator = "discriminator";
 constexpr std::int64_t kStepsBetweenWarnings = 500;
 constexpr double kCollapsedShare = 0.02;  // of the codes
+// Hinge loss asks for logits beyond 1: a discriminator whose logits run away has won for good.
+constexpr double kRunawayLogit = 20.0;
+constexpr const char* kLogitSum = "adversary.logit";  // sum over samples of D(x^), and their number
 
 at::Tensor at_least_fp32(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
@@ -183,12 +187,16 @@ Loss AutoencoderObjective::generator_loss(const Batch& batch, const StepContext&
   const at::Tensor fit = nll(x, pass.made);
   at::Tensor total =
       fit + pass.regularisation * (is_kl ? options_.kl_weight : options_.codebook_weight);
+  sums_.clear();
   Loss result;
   const auto log = [&](const char* name, const at::Tensor& mean) {
     result.metrics[name] = share(mean, batch.num_samples);
   };
   log("reconstruction", (x - pass.made).abs().mean());
   log(is_kl ? "kl" : "codebook", pass.regularisation);
+  if (discriminator_) {  // every step has metrics of the same names
+    result.metrics["adversarial"] = result.metrics["adaptive_weight"] = {at::zeros({}), 0.0};
+  }
   if (is_adversarial(context)) {
     const auto type = network_->quant_conv->weight.scalar_type();
     const at::Tensor g = -at_least_fp32(discriminator_->forward(pass.made.to(type))).mean();
@@ -196,10 +204,13 @@ Loss AutoencoderObjective::generator_loss(const Batch& batch, const StepContext&
     total = total + lambda * options_.discriminator_weight * g;
     log("adversarial", g);
     log("adaptive_weight", lambda);
+    const double n = static_cast<double>(batch.num_samples);
+    sums_[kLogitSum] =
+        at::stack({g.detach().to(at::kFloat) * -n, at::full({}, n, g.options().dtype(at::kFloat))});
   }
   if (pass.quantised && context.is_training) {
-    sums_ = statistics_->contributions(pass.z, pass.quantised->indices, batch.micro_batch,
-                                       context.global_batch / batch.num_samples);
+    sums_.merge(statistics_->contributions(pass.z, pass.quantised->indices, batch.micro_batch,
+                                           context.global_batch / batch.num_samples));
     log("codebook_perplexity", statistics_->perplexity());
   }
   result.value = total * (static_cast<double>(batch.num_samples) / batch.weights.at("samples"));
@@ -229,27 +240,55 @@ Loss AutoencoderObjective::discriminator_loss(const Batch& batch) {
 Sums AutoencoderObjective::sums() { return sums_; }
 
 void AutoencoderObjective::after_step(const StepContext& context, const Sums& sums) {
+  const bool is_time_to_warn = context.step % kStepsBetweenWarnings == kStepsBetweenWarnings - 1;
+  if (const auto found = sums.find(kLogitSum); is_time_to_warn && found != sums.end()) {
+    const double logit = found->second[0].item<double>() / found->second[1].item<double>();
+    if (const std::string warning = adversary_warning(logit); !warning.empty()) {
+      log_warning("{}", warning);
+    }
+  }
   if (!statistics_) return;
   statistics_->update(sums, context.step, network_->quantize->embedding);
-  if (context.step % kStepsBetweenWarnings != kStepsBetweenWarnings - 1) return;
-  const double in_use = statistics_->perplexity().item<double>();
-  if (in_use < kCollapsedShare * static_cast<double>(network_->shape.num_codes)) {
-    log_warning(
-        "codebook collapse: {:.1f} of {} codes in real use (perplexity). Try model.codebook "
-        "= \"ema\" with model.restart_below = 0.1, or fewer codes.",
-        in_use, network_->shape.num_codes);
-  }
+  if (!is_time_to_warn) return;
+  const std::string warning =
+      codebook_warning(statistics_->perplexity().item<double>(), network_->shape.num_codes);
+  if (!warning.empty()) log_warning("{}", warning);
+}
+
+std::string codebook_warning(double perplexity, std::int64_t num_codes) {
+  if (perplexity >= kCollapsedShare * static_cast<double>(num_codes)) return "";
+  return fmt::format(
+      "codebook collapse: {:.1f} of {} codes in real use (perplexity). Try model.codebook = "
+      "\"ema\" "
+      "with model.restart_below = 0.1, or fewer codes",
+      perplexity, num_codes);
+}
+
+std::string adversary_warning(double mean_logit) {
+  if (std::abs(mean_logit) <= kRunawayLogit) return "";
+  return fmt::format(
+      "the adversary diverges: the discriminator's logits of reconstructions average {:.1f}, where "
+      "hinge loss asks for -1. Try a smaller model.discriminator_weight, a later "
+      "model.discriminator_start, or a smaller optimizer.lr",
+      mean_logit);
 }
 
 AutoencoderObjective::Pictures AutoencoderObjective::reconstruct(const Batch& batch) {
   const at::NoGradGuard no_grad;
-  const at::Tensor x = to_input(batch.at("image"));
-  const at::Tensor encoded = network_->encode(x.to(network_->quant_conv->weight.scalar_type()));
-  const at::Tensor latent = network_->shape.bottleneck == Bottleneck::kKl
-                                ? DiagonalGaussian::from_moments(encoded).mean
-                                : quantise(encoded, network_->quantize->embedding).z_q;
-  const at::Tensor made = network_->decode(latent.to(encoded.scalar_type()));
-  return {to_pictures(x), {}, to_pictures(made)};
+  return {to_pictures(to_input(batch.at("image"))), {}, reconstruct_with_codes(batch).pictures};
+}
+
+AutoencoderObjective::Reconstructed AutoencoderObjective::reconstruct_with_codes(
+    const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  const auto type = network_->quant_conv->weight.scalar_type();
+  const at::Tensor encoded = network_->encode(to_input(batch.at("image")).to(type));
+  if (network_->shape.bottleneck == Bottleneck::kKl) {
+    const at::Tensor latent = DiagonalGaussian::from_moments(encoded).mean;
+    return {to_pictures(network_->decode(latent.to(type))), {}};
+  }
+  const Quantised quantised = quantise(encoded, network_->quantize->embedding);
+  return {to_pictures(network_->decode(quantised.z_q.to(type))), quantised.indices};
 }
 
 std::unique_ptr<Objective> make_autoencoder(RecipeReader& reader, const Recipe& recipe,

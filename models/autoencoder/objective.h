@@ -55,6 +55,12 @@ class AutoencoderObjective : public Objective, public Reconstructor {
   Sums sums() override;
   void after_step(const StepContext& context, const Sums& sums) override;
   Pictures reconstruct(const Batch& batch) override;
+  /// uint8 [B, H, W, C] on the host, from the posterior's mean or the nearest codes.
+  struct Reconstructed {
+    at::Tensor pictures;
+    at::Tensor indices;  // [B, h, w]; undefined without codebook
+  };
+  Reconstructed reconstruct_with_codes(const Batch& batch);
 
  private:
   struct Pass;
@@ -71,6 +77,11 @@ class AutoencoderObjective : public Objective, public Reconstructor {
   std::shared_ptr<CodebookStatistics> statistics_;     // kVq
   Sums sums_;
 };
+
+/// What to tell a user whose codebook has collapsed, or whose discriminator's logits of made images
+/// run away; empty where all is well.
+std::string codebook_warning(double perplexity, std::int64_t num_codes);
+std::string adversary_warning(double mean_logit);
 
 /// Row of the table of models.
 std::unique_ptr<Objective> make_autoencoder(RecipeReader& reader, const Recipe& recipe,

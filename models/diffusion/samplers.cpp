@@ -31,26 +31,28 @@ class Run {
   }
 
   at::Tensor ddim(at::Tensor x, double eta) {
-    return march(std::move(x), [this, eta](const at::Tensor& at, const Node& node, const Node& next) {
-      return ddim_step(denoise(at, node), node.level, next.level, eta,
-                       eta > 0.0 ? draw() : at::Tensor());
-    });
+    return march(std::move(x),
+                 [this, eta](const at::Tensor& at, const Node& node, const Node& next) {
+                   return ddim_step(denoise(at, node), node.level, next.level, eta,
+                                    eta > 0.0 ? draw() : at::Tensor());
+                 });
   }
 
   /// Trapezoidal rule where signal and noise are linear in time. In sigma the derivative is not
   /// defined at the clean end: Euler's step there (EDM, algorithm 2). A velocity is.
   at::Tensor heun(at::Tensor x, bool corrects_last) {
-    return march(std::move(x), [=, this](const at::Tensor& at, const Node& start, const Node& next) {
-      auto [moved, node] = churned(at, start);
-      const double signal = next.level.signal - node.level.signal;
-      const double noise = next.level.noise - node.level.noise;
-      const Estimate here = denoise(moved, node);
-      const at::Tensor slope = here.x0 * signal + here.noise * noise;
-      const at::Tensor end = moved + slope;
-      if (next.level.noise == 0.0 && !corrects_last) return end;
-      const Estimate there = denoise(end, next);
-      return moved + (slope + there.x0 * signal + there.noise * noise) * 0.5;
-    });
+    return march(std::move(x),
+                 [=, this](const at::Tensor& at, const Node& start, const Node& next) {
+                   auto [moved, node] = churned(at, start);
+                   const double signal = next.level.signal - node.level.signal;
+                   const double noise = next.level.noise - node.level.noise;
+                   const Estimate here = denoise(moved, node);
+                   const at::Tensor slope = here.x0 * signal + here.noise * noise;
+                   const at::Tensor end = moved + slope;
+                   if (next.level.noise == 0.0 && !corrects_last) return end;
+                   const Estimate there = denoise(end, next);
+                   return moved + (slope + there.x0 * signal + there.noise * noise) * 0.5;
+                 });
   }
 
   at::Tensor dpm_solver(at::Tensor x) {
@@ -185,6 +187,9 @@ SamplerOptions checked(SamplerOptions options, const Formulation& formulation) {
     throw usage_error("churn = {} needs sampler \"heun\", not \"{}\"", options.churn,
                       options.sampler);
   }
+  // Steps and spacing are the formulation's to judge.
+  formulation.trajectory(
+      {options.steps, options.spacing, options.steps_offset, options.end_clean, options.rho});
   return options;
 }
 

@@ -144,30 +144,47 @@ LatentDiffusion::Output LatentDiffusion::evaluate(const at::Tensor& x,
   return {halves[0], halves[1]};
 }
 
+NoiseLevel LatentDiffusion::level_of(const Batch& batch, std::int64_t b) const {
+  const at::Tensor row = batch.at("level")[b];
+  return {row[kSignal].item<double>(), row[kNoise].item<double>()};
+}
+
+LatentDiffusion::Pass LatentDiffusion::run(const Batch& batch, DropoutStream& drop) const {
+  Pass pass;
+  pass.x0 = clean(batch);
+  const at::Tensor& n = batch.at("noise");
+  const at::Tensor& x0 = pass.x0;
+  pass.x = column(batch, kSignal, x0) * x0 + column(batch, kNoise, x0) * n;
+  Conditioning conditioning;
+  if (options_.conditioning == "class") conditioning.labels = batch.at("label");
+  if (options_.conditioning == "text") conditioning.context = batch.at("context");
+  pass.out = evaluate(pass.x, column(batch, kInputScale, x0),
+                      batch.at("level").select(1, kNetworkTime), conditioning, drop);
+  const at::Tensor target =
+      column(batch, kTargetData, x0) * x0 + column(batch, kTargetNoise, x0) * n;
+  pass.error = (pass.out.f - target).square().flatten(1).mean(1);
+  return pass;
+}
+
+at::Tensor LatentDiffusion::errors(const Batch& batch) const {
+  DropoutStream none;
+  return run(batch, none).error;
+}
+
 std::optional<Loss> LatentDiffusion::loss(const Batch& batch, const StepContext& context,
                                           std::size_t) {
   DropoutStream drop =
       context.is_training ? DropoutStream(context.seed, batch.first_position) : DropoutStream();
-  const at::Tensor x0 = clean(batch);
-  const at::Tensor& n = batch.at("noise");
-  const at::Tensor x = column(batch, kSignal, x0) * x0 + column(batch, kNoise, x0) * n;
-  Conditioning conditioning;
-  if (options_.conditioning == "class") conditioning.labels = batch.at("label");
-  if (options_.conditioning == "text") conditioning.context = batch.at("context");
-  const Output out = evaluate(x, column(batch, kInputScale, x0),
-                              batch.at("level").select(1, kNetworkTime), conditioning, drop);
-
-  const at::Tensor target =
-      column(batch, kTargetData, x0) * x0 + column(batch, kTargetNoise, x0) * n;
-  const at::Tensor error = (out.f - target).square().flatten(1).mean(1);  // [B]
-  at::Tensor per_sample = error * column(batch, kWeight, x0).view({-1});
+  const Pass pass = run(batch, drop);
+  at::Tensor per_sample = pass.error * column(batch, kWeight, pass.x0).view({-1});
   Loss result;
   const auto weight = static_cast<double>(batch.num_samples);
-  result.metrics["mse"] = {error.detach().sum(), weight};
+  result.metrics["mse"] = {pass.error.detach().sum(), weight};
   if (bound_) {
-    const at::Tensor x0_model =
-        column(batch, kX0FromX, x0) * x + column(batch, kX0FromF, x0) * out.f.detach();
-    const at::Tensor bits = (*bound_)({x0, x, x0_model, out.v, batch.at("timestep")});
+    const at::Tensor x0_model = column(batch, kX0FromX, pass.x0) * pass.x +
+                                column(batch, kX0FromF, pass.x0) * pass.out.f.detach();
+    const at::Tensor bits =
+        (*bound_)({pass.x0, pass.x, x0_model, pass.out.v, batch.at("timestep")});
     per_sample = per_sample + bits * formulation_->options().vlb_weight;
     result.metrics["vlb_bits"] = {bits.detach().sum(), weight};
   }

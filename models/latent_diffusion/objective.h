@@ -51,6 +51,10 @@ class LatentDiffusion : public Objective {
   std::vector<std::int64_t> sample_shape() const { return sample_shape_; }
   /// x0 of a batch that went through prepare(): scaled latents, or pixels in [-1, 1], fp32.
   at::Tensor clean(const Batch& batch) const;
+  /// Noise level of sample b of a batch that went through prepare(), on the host.
+  NoiseLevel level_of(const Batch& batch, std::int64_t b) const;
+  /// Mean squared error of each sample's prediction, unweighted, without dropout.  [B]
+  at::Tensor errors(const Batch& batch) const;
   /// F(c_in x; time, condition) at least fp32, without learned variance, and that part.
   struct Output {
     at::Tensor f;
@@ -60,6 +64,14 @@ class LatentDiffusion : public Objective {
                   const Conditioning& conditioning, DropoutStream& drop) const;
 
  private:
+  /// One forward pass of a prepared batch.
+  struct Pass {
+    at::Tensor x0, x;  // clean and noised
+    Output out;
+    at::Tensor error;  // [B]
+  };
+  Pass run(const Batch& batch, DropoutStream& drop) const;
+
   std::shared_ptr<DiffusionNetwork> network_;
   LatentDiffusionOptions options_;
   std::unique_ptr<Formulation> formulation_;

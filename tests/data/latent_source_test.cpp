@@ -33,6 +33,26 @@ TEST(LatentSource, ReadsMomentsAndLabels) {
   EXPECT_EQ(describe_latents(*dataset).channels, 2);
 }
 
+TEST(LatentSource, ReadsTheTokensOfATextWhereThereAreSome) {
+  const TemporaryFolder folder;
+  const at::Tensor moments = at::zeros({3, 2, 2, 2}, at::kHalf);
+  const at::Tensor context = at::arange(3 * 4 * 5).view({3, 4, 5}).to(at::kHalf);
+  Manifest manifest;
+  manifest.kind = "latent";
+  manifest.fields["moments"] = {DType::kFloat16, {2, 2, 2}, false, false, "raw"};
+  manifest.fields["context"] = {DType::kFloat16, {4, 5}, false, false, "raw"};
+  DatasetWriter writer(folder / "d", manifest, 1 << 20);
+  for (std::int64_t i = 0; i < 3; ++i) {
+    writer.append("moments", {static_cast<const std::uint8_t*>(moments[i].data_ptr()), 16});
+    writer.append("context", {static_cast<const std::uint8_t*>(context[i].data_ptr()), 40});
+    writer.end_sample();
+  }
+  writer.finish();
+  const auto dataset = std::make_shared<const Dataset>(folder / "d");
+  const Batch batch = DatasetReader(make_latent_source(dataset), 2).read(1, 3);
+  EXPECT_TRUE(at::equal(batch.at("context"), context.narrow(0, 1, 2)));
+}
+
 TEST(LatentSource, OtherKindsAreRefused) {
   const TemporaryFolder folder;
   write_numbered_images(folder / "d", 2, 4);

@@ -206,10 +206,32 @@ TEST(AutoencoderObjective, DiscriminatorRestsUntilItsStep) {
   EXPECT_TRUE(objective->loss(batch, StepContext{.step = 5, .global_batch = 4}, 1).has_value());
   const auto has_adversary = [&](std::int64_t step) {
     const auto loss = objective->loss(batch, StepContext{.step = step, .global_batch = 4}, 0);
-    return loss->metrics.contains("adaptive_weight");
+    return loss->metrics.at("adaptive_weight").second > 0.0;  // always there, for the log's sake
   };
   EXPECT_FALSE(has_adversary(4));
   EXPECT_TRUE(has_adversary(5));
+}
+
+TEST(AutoencoderObjective, ReportsACollapsedCodebookAndAnAdversaryThatRunsAway) {
+  EXPECT_NE(codebook_warning(1.5, 256).find("codebook collapse: 1.5 of 256"), std::string::npos);
+  EXPECT_EQ(codebook_warning(40.0, 256), "");
+  EXPECT_NE(adversary_warning(-63.0).find("adversary diverges"), std::string::npos);
+  EXPECT_EQ(adversary_warning(-1.2), "");
+}
+
+TEST(AutoencoderObjective, SumsTellTheDiscriminatorsLogitOfTheGlobalBatch) {
+  AutoencoderOptions options = tiny_options("tiny_vq");
+  options.discriminator = true;
+  options.discriminator_start = 0;
+  options.discriminator_layers = 1;
+  options.discriminator_channels = 8;
+  const auto objective = tiny(options);
+  const auto loss = objective->loss(image_batch(0, 4, *objective), {.global_batch = 4}, 0);
+  const Sums sums = objective->sums();
+  EXPECT_EQ(sums.at("adversary.logit")[1].item<double>(), 4.0);
+  EXPECT_NEAR(sums.at("adversary.logit")[0].item<double>(),
+              -loss->metrics.at("adversarial").first.item<double>(), 1e-6);
+  EXPECT_TRUE(sums.contains("codebook.counts"));
 }
 
 TEST(AutoencoderObjective, EachPhaseGivesGradientsToItsOwnParametersOnly) {
