@@ -11,13 +11,17 @@ std::function<CommandResult()> declare_encode(CLI::App& app) {
   app.add_option("of", words->of,
                  "An autoencoder: a run, a checkpoint's folder, or a Hugging Face folder.")
       ->required();
+  app.add_option("overrides", words->overrides,
+                 "data.key=value: how images are read, e.g. data.size=256 data.crop=center.");
   app.add_option("--data", words->data, "Dataset of images.")->required();
   app.add_option("--out", words->out, "Folder of the dataset of latents to make.")->required();
   app.add_flag("--flip", words->has_flips, "Also encodes every image mirrored, left to right.");
   app.add_option("--batch", words->batch, "Images encoded together.");
   app.add_option("--device", words->device, "auto | cpu | cuda");
-  app.add_option("--threads", words->threads,
-                 "Compute threads per rank; 0: its share of the cores.");
+  app.add_option(
+      "--threads", words->threads,
+      "Compute threads per rank; 0: its share of the cores. Latents are the same, byte for "
+      "byte, for the same number.");
   set_examples(
       app,
       "  kiln encode runs/autoencoder --data datasets/images --out datasets/latents\n"

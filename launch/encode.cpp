@@ -60,9 +60,12 @@ class DatasetEncoder {
 
  private:
   void open_images() {
-    // The images as they are: no crop, no flip.
-    RecipeReader reader = RecipeReader::from_text("", "encode", {"data.path=" + words_.data});
+    // The images as they are, but for what the words say: no random crop, no flip.
+    std::vector<std::string> overrides = words_.overrides;
+    overrides.push_back("data.path=" + words_.data);
+    RecipeReader reader = RecipeReader::from_text("", "encode", overrides);
     images_ = open_data(reader, Recipe{}, "image", DataUse::kEvaluation);
+    reader.finish();
     const AutoencoderShape& shape = model_->network().shape;
     const std::int64_t pad = 2 * model_->options().pad, f = shape.reduction();
     if (images_.info.channels != shape.image_channels) {

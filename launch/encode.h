@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "launch/command.h"
 
@@ -11,11 +12,12 @@ namespace kiln {
 struct EncodeWords {
   std::string of;  // an autoencoder: a run, a checkpoint's folder, or a Hugging Face folder
   std::string data;
+  std::vector<std::string> overrides;  // data.key=value: how images are read, data.size say
   std::filesystem::path out;
   bool has_flips = false;   // every image a second time, mirrored
   std::int64_t batch = 64;  // images encoded together; part of the result's bits
   std::string device = "auto";
-  std::int64_t threads = 0;
+  std::int64_t threads = 1;  // another number may change the last bits
 };
 
 /// `kiln encode`: a dataset of images -> a dataset of their latents, "moments" float16 [2E, h, w]

@@ -11,6 +11,8 @@
 #include "core/nearest_name.h"
 #include "core/picture.h"
 #include "launch/device.h"
+#include "launch/evaluate_fid.h"
+#include "launch/evaluate_likelihood.h"
 #include "launch/evaluate_mlm.h"
 #include "launch/evaluate_ngram.h"
 #include "launch/evaluations.h"
@@ -26,13 +28,14 @@ using Evaluation = Figures (*)(const Evaluated&);
 
 Evaluation find_evaluation(const std::string& name) {
   static const std::map<std::string, Evaluation> table = {{"knn", evaluate_knn},
+                                                          {"likelihood", evaluate_likelihood},
                                                           {"linear", evaluate_linear},
                                                           {"mlm", evaluate_mlm},
                                                           {"reconstruct", evaluate_reconstruction}};
   if (const auto found = table.find(name); found != table.end()) return found->second;
-  throw usage_error("{}",
-                    unknown_name("evaluation", name,
-                                 {"knn", "linear", "finetune", "mlm", "ngram", "reconstruct"}));
+  throw usage_error("{}", unknown_name("evaluation", name,
+                                       {"knn", "linear", "finetune", "mlm", "ngram", "reconstruct",
+                                        "fid", "likelihood"}));
 }
 
 std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
@@ -84,6 +87,10 @@ CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation e
 
 CommandResult evaluate(const EvaluateWords& words) {
   if (words.what == "finetune") return finetune(words.target);
+  if (words.what == "fid") {
+    return evaluate_fid(
+        {words.target, words.pictures, words.num, words.features, words.has_controls});
+  }
   if (words.what == "ngram") return evaluate_ngram(words.target);
   if (words.what == "mlm" && !words.text.empty()) {
     return predict_masked_words(words.target, words.text);

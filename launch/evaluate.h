@@ -5,14 +5,20 @@
 
 #include "launch/command.h"
 #include "launch/eval_target.h"
+#include "launch/picture_maker.h"
 
 namespace kiln {
 
 struct EvaluateWords {
-  std::string what;  // knn | linear | finetune | reconstruct
+  std::string what;  // knn | linear | finetune | reconstruct | mlm | ngram | fid | likelihood
   TargetWords target;
   std::filesystem::path out;  // of reconstruct's picture
   std::string text = {};      // mlm: a sentence with [MASK] to fill in
+  // fid
+  PictureOptions pictures = {};
+  std::int64_t num = 2000;
+  std::string features = "pixels";
+  bool has_controls = false;
 };
 
 /// `kiln eval`: evaluates, prints the figures and keeps them in RUN/evaluations.jsonl. Result: the

@@ -40,11 +40,12 @@ Figures evaluate_classifier(const Evaluated& evaluated);
 /// How well hidden pixels are filled in, on the first eval.max_samples (0: all) samples: "mse" over
 /// hidden pixels in [0, 1], and that of two predictors that learn nothing: "mse_visible_mean", the
 /// mean of each sample's visible pixels, and "mse_nearest_patch", a copy of the nearest visible
-/// patch. Masks are those of the positions, so every model is given the same.
+/// patch. Masks are those of the positions, so every model is given the same. Autoencoders: see
+/// launch/evaluate_autoencoder.h.
 Figures evaluate_reconstruction(const Evaluated& evaluated);
 
-/// Originals, masked and reconstructed, one row each, of the first eval.pictures samples: uint8
-/// [H, W, C]. Every rank may call it alone.
+/// Originals, masked (where parts are hidden) and reconstructed, one row each, of the first
+/// eval.pictures samples: uint8 [H, W, C]. Every rank may call it alone.
 at::Tensor reconstruction_picture(const Evaluated& evaluated);
 
 }  // namespace kiln

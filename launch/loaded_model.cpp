@@ -12,13 +12,16 @@ LoadedModel load_model(const std::filesystem::path& path,
                        const std::vector<std::string>& overrides) {
   LoadedModel model;
   if (is_huggingface_folder(path)) {
-    model.objective = import_huggingface(path).objective;
+    ImportedModel imported = import_huggingface(path);
+    model.objective = std::move(imported.objective);
+    model.data = std::move(imported.data);
     model.name = path.filename().string();
   } else {
     EvalTarget target = open_target({.path = path.string(), .overrides = overrides});
     model.objective = std::move(target.objective);
     model.name = target.name;
     model.run_folder = target.run_folder;
+    model.data = target.data.info;
   }
   model.objective->module().eval();
   return model;

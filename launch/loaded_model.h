@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/dataset_info.h"
 #include "core/objective.h"
 
 namespace kiln {
@@ -14,6 +15,7 @@ struct LoadedModel {
   std::unique_ptr<Objective> objective = nullptr;  // on the host, moving average where there is one
   std::string name = {};                           // "step-000000100", a folder's name
   std::filesystem::path run_folder = {};           // empty for Hugging Face folders
+  DatasetInfo data = {};                           // what it takes
 };
 
 /// From a run, one of its checkpoints, or a Hugging Face folder.

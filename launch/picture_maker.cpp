@@ -2,65 +2,66 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
 #include "core/error.h"
+#include "core/picture.h"
+#include "core/progress_bar.h"
+#include "core/work.h"
 #include "models/autoencoder/objective.h"
 
 namespace kiln {
-namespace {
 
-template <typename Model>
-Model* as(Objective& objective) {
-  return dynamic_cast<Model*>(&objective);
+PictureMaker::PictureMaker(LatentDiffusion& model, const std::string& name,
+                           const PictureOptions& options, at::Device device)
+    : model_(model), options_(options), device_(device) {
+  const std::int64_t label = options_.label;
+  options_.generate = checked(options_.generate, model_,
+                              label < 0 ? std::vector<std::int64_t>{} : std::vector{label});
+  if (model_.options().conditioning == "text") {
+    throw usage_error("'{}' is conditioned on text embeddings: there are none to give it here",
+                      name);
+  }
+  if (model_.is_latent()) load_autoencoder(name);
 }
 
-}  // namespace
-
-PictureMaker::PictureMaker(const SampleWords& words, at::Device device)
-    : loaded_(load_model(words.of, words.overrides)),
-      batch_(words.batch),
-      label_(words.label),
-      device_(device) {
-  model_ = as<LatentDiffusion>(*loaded_.objective);
-  if (model_ == nullptr) throw usage_error("'{}' is no diffusion model", words.of);
-  options_ = checked(words.generate, *model_,
-                     label_ < 0 ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{label_});
-  if (model_->options().conditioning == "text") {
-    throw usage_error("'{}' is conditioned on text embeddings: `kiln sample` has none to give it",
-                      words.of);
+void PictureMaker::load_autoencoder(const std::string& name) {
+  const std::string path =
+      options_.autoencoder.empty() ? model_.options().autoencoder : options_.autoencoder;
+  if (path.empty()) {
+    throw usage_error(
+        "the samples of '{}' are latents: give --autoencoder, or model.autoencoder in the recipe, "
+        "to decode them",
+        name);
   }
-  if (model_->is_latent()) {
-    const std::string path =
-        words.autoencoder.empty() ? model_->options().autoencoder : words.autoencoder;
-    if (path.empty()) {
-      throw usage_error(
-          "the samples of '{}' are latents: give --autoencoder, or model.autoencoder "
-          "in the recipe, to decode them",
-          words.of);
-    }
-    loaded_autoencoder_ = load_model(path);
-    autoencoder_ = as<AutoencoderObjective>(*loaded_autoencoder_.objective);
-    if (autoencoder_ == nullptr) throw usage_error("'{}' is no autoencoder", path);
-    const std::string& expected = model_->options().autoencoder_hash;
-    const std::string found = hash_of_weights(*autoencoder_);
-    if (!expected.empty() && found != expected) {
-      throw usage_error(
-          "'{}' (hash {}) did not make the latents that '{}' was trained on (hash {})", path, found,
-          words.of, expected);
-    }
-    autoencoder_->module().to(device_);
+  loaded_autoencoder_ = load_model(path);
+  autoencoder_ = dynamic_cast<AutoencoderObjective*>(loaded_autoencoder_.objective.get());
+  if (autoencoder_ == nullptr) throw usage_error("'{}' is no autoencoder", path);
+  const std::string& expected = model_.options().autoencoder_hash;
+  const std::string found = hash_of_weights(*autoencoder_);
+  if (!expected.empty() && found != expected) {
+    throw usage_error(
+        "the autoencoder '{}' (hash {}) did not make the latents that '{}' was trained on (hash "
+        "{})",
+        path, found, name, expected);
   }
-  model_->module().to(device_);
+  const std::int64_t channels = autoencoder_->network().shape.latent_channels;
+  if (channels != model_.sample_shape()[0]) {
+    throw usage_error("'{}' draws latents of {} channels, the autoencoder '{}' has {}", name,
+                      model_.sample_shape()[0], path, channels);
+  }
+  autoencoder_->module().to(device_);
 }
 
-PictureMaker::~PictureMaker() = default;
-
-bool PictureMaker::has_labels() const { return model_->options().conditioning == "class"; }
-std::int64_t PictureMaker::num_classes() const { return model_->options().num_classes; }
+bool PictureMaker::has_labels() const { return model_.options().conditioning == "class"; }
+std::int64_t PictureMaker::num_classes() const { return model_.options().num_classes; }
 
 std::vector<std::int64_t> PictureMaker::shape_of(std::int64_t num) const {
-  const auto sample = model_->sample_shape();
+  const auto sample = model_.sample_shape();
   if (autoencoder_ == nullptr) {
-    const std::int64_t pad = 2 * model_->options().pad;
+    const std::int64_t pad = 2 * model_.options().pad;
     return {num, sample[1] - pad, sample[2] - pad, sample[0]};
   }
   const AutoencoderShape& shape = autoencoder_->network().shape;
@@ -70,8 +71,8 @@ std::vector<std::int64_t> PictureMaker::shape_of(std::int64_t num) const {
 
 std::vector<std::int64_t> PictureMaker::labels_from(std::int64_t first) const {
   std::vector<std::int64_t> labels;
-  for (std::int64_t i = 0; has_labels() && i < batch_; ++i) {
-    labels.push_back(label_ >= 0 ? label_ : (first + i) % num_classes());
+  for (std::int64_t i = 0; has_labels() && i < options_.batch; ++i) {
+    labels.push_back(options_.label >= 0 ? options_.label : (first + i) % num_classes());
   }
   return labels;
 }
@@ -80,11 +81,11 @@ at::Tensor PictureMaker::decoded(const at::Tensor& x) const {
   if (autoencoder_ != nullptr) {
     Autoencoder& network = autoencoder_->network();
     const auto type = network.quant_conv->weight.scalar_type();
-    at::Tensor latent = x.to(type).contiguous(at::MemoryFormat::ChannelsLast);
+    at::Tensor latent = x.to(device_, type).contiguous(at::MemoryFormat::ChannelsLast);
     if (network.quantize) latent = quantise(latent, network.quantize->embedding).z_q.to(type);
     return autoencoder_->to_pictures(network.decode(latent));
   }
-  const std::int64_t pad = model_->options().pad;
+  const std::int64_t pad = model_.options().pad;
   const at::Tensor inner =
       x.slice(2, pad, x.size(2) - pad).slice(3, pad, x.size(3) - pad).permute({0, 2, 3, 1});
   return inner.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(at::kByte).contiguous().cpu();
@@ -96,8 +97,40 @@ PictureMaker::Made PictureMaker::make(std::int64_t first) {
   made.labels = labels_from(first);
   Conditioning conditioning;
   if (!made.labels.empty()) conditioning.labels = at::tensor(made.labels, at::kLong).to(device_);
-  made.pictures = decoded(generate(*model_, options_, first, batch_, conditioning));
+  made.pictures = decoded(generate(model_, options_.generate, first, options_.batch, conditioning));
   return made;
+}
+
+LatentDiffusion& diffusion_model(Objective& objective, const std::string& name) {
+  auto* model = dynamic_cast<LatentDiffusion*>(&objective);
+  if (model == nullptr) throw usage_error("'{}' is no diffusion model", name);
+  return *model;
+}
+
+at::Tensor make_pictures(PictureMaker& maker, std::int64_t num, Communicator& communicator,
+                         bool has_bar) {
+  const std::int64_t batch = maker.batch();
+  const Range mine = share_of((num + batch - 1) / batch, communicator.rank(), communicator.size());
+  at::Tensor all = at::zeros(maker.shape_of(num), at::kFloat);
+  std::optional<ProgressBar> bar;
+  if (has_bar) bar.emplace("sample", "pictures", mine.size() * batch);
+  for (std::int64_t b = mine.begin; b < mine.end; ++b) {
+    const std::int64_t first = b * batch;
+    const std::int64_t count = std::min(batch, num - first);
+    all.narrow(0, first, count).copy_(maker.make(first).pictures.narrow(0, 0, count));
+    if (bar) bar->update((b - mine.begin + 1) * batch);
+  }
+  // Every picture is some rank's and zero on the others: the sum is exact.
+  communicator.all_reduce(all).wait();
+  return all.to(at::kByte);
+}
+
+at::Tensor square_grid(const at::Tensor& pictures) {
+  GridOptions options;
+  options.columns =
+      static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(pictures.size(0)))));
+  options.scale = std::max<std::int64_t>(1, 64 / pictures.size(1));  // small ones stay visible
+  return picture_grid(pictures, options);
 }
 
 }  // namespace kiln

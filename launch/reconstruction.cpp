@@ -6,8 +6,10 @@
 #include "core/error.h"
 #include "core/picture.h"
 #include "data/loader.h"
+#include "launch/evaluate_autoencoder.h"
 #include "launch/evaluations.h"
 #include "launch/features.h"
+#include "models/autoencoder/objective.h"
 #include "models/evaluation.h"
 #include "models/image_input.h"
 #include "models/mae.h"
@@ -72,7 +74,10 @@ Errors errors_of(const Reconstructor::Pictures& pictures, const at::Tensor& ids_
 Figures evaluate_reconstruction(const Evaluated& evaluated) {
   Reconstructor& reconstructor = reconstructor_of(evaluated.objective);
   auto* mae = dynamic_cast<MaeObjective*>(&evaluated.objective);
-  if (!mae) throw usage_error("reconstruction figures are defined for masked autoencoders");
+  if (dynamic_cast<AutoencoderObjective*>(&evaluated.objective)) {
+    return evaluate_autoencoder(evaluated);
+  }
+  if (!mae) throw usage_error("this model reconstructs nothing");
   const std::int64_t all = evaluated.data.source->num_samples();
   const std::int64_t most = evaluated.recipe.eval.max_samples;
   const std::int64_t count = most > 0 ? std::min(most, all) : all;
@@ -108,8 +113,10 @@ at::Tensor reconstruction_picture(const Evaluated& evaluated) {
   // Small pictures are enlarged to about 112 pixels, so that one sees them.
   options.scale = std::max<std::int64_t>(1, 112 / pictures.original.size(1));
   options.gap = 1;
-  return picture_grid(at::cat({pictures.original, pictures.masked, pictures.reconstructed}).cpu(),
-                      options);
+  std::vector<at::Tensor> rows = {pictures.original};
+  if (pictures.masked.defined()) rows.push_back(pictures.masked);
+  rows.push_back(pictures.reconstructed);
+  return picture_grid(at::cat(rows).cpu(), options);
 }
 
 }  // namespace kiln

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -21,31 +20,6 @@ namespace kiln {
 namespace {
 
 bool is_grid(const std::filesystem::path& out) { return out.extension() == ".png"; }
-
-/// All pictures on every rank, uint8 [N, H, W, C].
-at::Tensor make_all(PictureMaker& maker, std::int64_t num, World& world) {
-  const std::int64_t num_batches = (num + maker.batch() - 1) / maker.batch();
-  const Range mine = share_of(num_batches, world.rank(), world.size());
-  at::Tensor all = at::zeros(maker.shape_of(num), at::kFloat);
-  ProgressBar bar("sample", "pictures", mine.size() * maker.batch());
-  for (std::int64_t b = mine.begin; b < mine.end; ++b) {
-    const std::int64_t first = b * maker.batch();
-    const std::int64_t count = std::min(maker.batch(), num - first);
-    all.narrow(0, first, count).copy_(maker.make(first).pictures.narrow(0, 0, count));
-    bar.update((b - mine.begin + 1) * maker.batch());
-  }
-  // Every picture is some rank's and zero on the others: the sum is exact.
-  world.communicator().all_reduce(all).wait();
-  return all.to(at::kByte);
-}
-
-void write_grid(const std::filesystem::path& path, const at::Tensor& pictures) {
-  GridOptions options;
-  const auto num = static_cast<double>(pictures.size(0));
-  options.columns = static_cast<std::int64_t>(std::ceil(std::sqrt(num)));
-  options.scale = std::max<std::int64_t>(1, 64 / pictures.size(1));  // small ones stay visible
-  write_png(path, picture_grid(pictures, options));
-}
 
 void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) {
   ImportOptions options;
@@ -92,10 +66,15 @@ void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) 
 CommandResult sample_in(World& world, const SampleWords& words) {
   const auto start = std::chrono::steady_clock::now();
   at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
-  PictureMaker maker(words, choose_device(words.device, world));
+  const at::Device device = choose_device(words.device, world);
+  const LoadedModel loaded = load_model(words.of, words.overrides);
+  LatentDiffusion& model = diffusion_model(*loaded.objective, words.of);
+  model.module().to(device);
+  PictureMaker maker(model, words.of, words.pictures, device);
   if (is_grid(words.out)) {
-    const at::Tensor pictures = make_all(maker, words.num, world);
-    if (world.rank() == 0) write_grid(words.out, pictures);
+    const at::Tensor pictures =
+        make_pictures(maker, words.num, world.communicator(), /*has_bar=*/true);
+    if (world.rank() == 0) write_png(words.out, square_grid(pictures));
   } else {
     write_dataset(maker, words, world);
   }
@@ -106,8 +85,8 @@ CommandResult sample_in(World& world, const SampleWords& words) {
   return {ExitCode::kDone,
           {{"samples", words.num},
            {"out", words.out.string()},
-           {"sampler", maker.options().sampler.sampler},
-           {"steps", maker.options().sampler.steps},
+           {"sampler", maker.generate_options().sampler.sampler},
+           {"steps", maker.generate_options().sampler.steps},
            {"seconds", seconds.count()}}};
 }
 
@@ -115,7 +94,9 @@ CommandResult sample_in(World& world, const SampleWords& words) {
 
 CommandResult sample_pictures(const SampleWords& words) {
   if (words.num < 1) throw usage_error("--num {}: at least one", words.num);
-  if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
+  if (words.pictures.batch < 1) {
+    throw usage_error("--batch {}: at least one", words.pictures.batch);
+  }
   return run_in_world(600, [&](World& world) { return sample_in(world, words); });
 }
 

@@ -158,6 +158,9 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
   setup.objective->module().to(device);
   const auto gpus = connect_gpus(device, recipe.parallel.timeout_s, world);
 
+  std::optional<TrainingEvaluation> evaluation;  // opened first: it may find mistakes
+  if (recipe.eval.every > 0) evaluation.emplace(setup, world, device);
+
   HeldFolder folder = hold_run_folder(setup, world);
   const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
   std::unique_ptr<Loader> loader = make_loader(setup, world);
@@ -167,8 +170,6 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
   }
   CheckpointWriter writer(writer_options(setup, folder, world));
   std::optional<MetricsLog> log;
-  std::optional<TrainingEvaluation> evaluation;
-  if (recipe.eval.every > 0) evaluation.emplace(setup, world, device);
   const auto evaluate = [&](Trainer& at_step) {
     if (evaluation) evaluation->run(at_step, folder.path, log ? &*log : nullptr);
   };

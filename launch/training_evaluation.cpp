@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "core/file_io.h"
 #include "core/picture.h"
 #include "launch/evaluations.h"
@@ -16,6 +18,27 @@ TrainingEvaluation::TrainingEvaluation(TrainingSetup& setup, World& world, at::D
   };
   data_ = open(setup.recipe.eval.path);
   if (!setup.recipe.eval.train_path.empty()) train_data_ = open(setup.recipe.eval.train_path);
+  open_picture_maker();
+}
+
+void TrainingEvaluation::open_picture_maker() {
+  auto* model = dynamic_cast<LatentDiffusion*>(setup_.objective.get());
+  if (!model || model->options().conditioning == "text") return;
+  if (model->is_latent() && model->options().autoencoder.empty()) return;
+  PictureOptions options;
+  options.batch = std::clamp<std::int64_t>(setup_.recipe.eval.pictures, 1, options.batch);
+  options.generate.seed = static_cast<std::uint64_t>(setup_.recipe.run.seed);
+  maker_.emplace(*model, setup_.recipe.run.name, options, device_);
+}
+
+TrainingEvaluation::Picture TrainingEvaluation::make_picture(const Evaluated& evaluated,
+                                                             bool is_first_rank) {
+  if (maker_) {
+    const std::int64_t num = std::max<std::int64_t>(setup_.recipe.eval.pictures, 1);
+    return {"samples", square_grid(make_pictures(*maker_, num, world_.communicator(), false))};
+  }
+  if (!is_first_rank || !dynamic_cast<Reconstructor*>(setup_.objective.get())) return {};
+  return {"reconstructions", reconstruction_picture(evaluated)};
 }
 
 void TrainingEvaluation::run(Trainer& trainer, const std::filesystem::path& run_folder,
@@ -32,13 +55,13 @@ void TrainingEvaluation::run(Trainer& trainer, const std::filesystem::path& run_
       const Figures figures = evaluate_knn(evaluated);
       if (log) log->evaluation(trainer.step(), {{"knn_accuracy", figures.at("accuracy")}});
     }
-    if (!log || !dynamic_cast<Reconstructor*>(setup_.objective.get())) return;
-    const at::Tensor picture = reconstruction_picture(evaluated);
+    const Picture picture = make_picture(evaluated, log != nullptr);
+    if (!log || !picture.title) return;
     const auto folder = run_folder / "pictures";
     std::filesystem::create_directories(folder);
-    write_png(folder / fmt::format("step-{:09}.png", trainer.step()), picture);
-    log->picture(trainer.step(), "reconstructions", static_cast<int>(picture.size(1)),
-                 static_cast<int>(picture.size(0)), encode_png(picture));
+    write_png(folder / fmt::format("step-{:09}.png", trainer.step()), picture.pixels);
+    log->picture(trainer.step(), picture.title, static_cast<int>(picture.pixels.size(1)),
+                 static_cast<int>(picture.pixels.size(0)), encode_png(picture.pixels));
   });
 }
 

@@ -6,14 +6,18 @@
 
 #include "core/metrics_log.h"
 #include "core/trainer.h"
+#include "launch/evaluations.h"
+#include "launch/picture_maker.h"
 #include "launch/training_setup.h"
 #include "launch/world.h"
 
 namespace kiln {
 
 /// What happens every eval.every steps: accuracy of k nearest neighbours on the features, where
-/// eval.train_path names labelled images, and a picture of reconstructions in RUN/pictures. With
-/// the moving average where the recipe keeps one.
+/// eval.train_path names labelled images, and a picture in RUN/pictures: reconstructions, or what a
+/// diffusion model draws (the same eval.pictures samples each time, so that they can be watched as
+/// they clear up; of latents only where model.autoencoder can decode them). With the moving average
+/// where the recipe keeps one.
 class TrainingEvaluation {
  public:
   /// `setup` and `world` must outlive it.
@@ -22,11 +26,19 @@ class TrainingEvaluation {
   void run(Trainer& trainer, const std::filesystem::path& run_folder, MetricsLog* log);
 
  private:
+  void open_picture_maker();
+  /// Null where there is nothing to show.
+  struct Picture {
+    const char* title = nullptr;
+    at::Tensor pixels;  // uint8 [H, W, C]
+  };
+  Picture make_picture(const Evaluated& evaluated, bool is_first_rank);
   TrainingSetup& setup_;
   World& world_;
   at::Device device_;
   OpenedData data_;
   std::optional<OpenedData> train_data_;
+  std::optional<PictureMaker> maker_;  // of a diffusion model
 };
 
 }  // namespace kiln

@@ -34,7 +34,7 @@ class Reconstructor {
   virtual ~Reconstructor() = default;
   struct Pictures {
     at::Tensor original;
-    at::Tensor masked;         // hidden parts grey
+    at::Tensor masked;         // hidden parts grey; undefined where none are
     at::Tensor reconstructed;  // hidden parts as predicted, the others as they were
   };
   /// `batch` has been through Objective::prepare.

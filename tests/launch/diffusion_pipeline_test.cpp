@@ -1,0 +1,181 @@
+// From images to pictures of a model through the real program: autoencoder, latents, diffusion,
+// samples, evaluations; and what is refused on the way.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "tests/launch/diffusion_fixture.h"
+
+namespace kiln::test {
+namespace {
+
+using testing::HasSubstr;
+
+std::string bytes_of(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << in.rdbuf();
+  return bytes.str();
+}
+
+class Pipeline : public testing::Test {
+ protected:
+  Outcome run_kiln(int ranks, std::vector<std::string> words) {
+    words = kiln(words);
+    return run(ranks == 0 ? words : mpirun(ranks, words));
+  }
+  nlohmann::json json_of(int ranks, std::vector<std::string> words) {
+    words.push_back("--json");
+    const Outcome outcome = run_kiln(ranks, words);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome.exit_code == 0 ? outcome.json() : nlohmann::json::object();
+  }
+  void expect_error(const std::vector<std::string>& words, int exit_code, const std::string& text) {
+    const Outcome outcome = run_kiln(0, words);
+    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(text));
+  }
+  void expect_training_error(const std::filesystem::path& recipe,
+                             const std::vector<std::string>& overrides, const std::string& text) {
+    const Outcome outcome = run(train_recipe(0, recipe, folder_ / "run", overrides));
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(text));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "run" / "checkpoints"));
+  }
+
+  const std::filesystem::path folder_ = fresh_folder("pipeline");
+  const std::string autoencoder_ = stages().autoencoder.string();
+  const std::string latents_ = stages().latents.string();
+  const std::string diffusion_ = stages().diffusion.string();
+};
+
+TEST_F(Pipeline, SamplesAreTheSameByteForByteOnAnyNumberOfRanks) {
+  std::string first;
+  for (const int ranks : {1, 2, 3}) {
+    const auto out = folder_ / (std::to_string(ranks) + ".png");
+    const auto result =
+        json_of(ranks, {"sample", diffusion_, "--num", "10", "--batch", "4", "--steps", "3",
+                        "--sampler", "ddpm", "--guidance", "2", "--out", out.string()});
+    EXPECT_EQ(result["samples"], 10);
+    if (ranks == 1) first = bytes_of(out);
+    EXPECT_FALSE(first.empty());
+    EXPECT_TRUE(bytes_of(out) == first) << ranks << " ranks";
+  }
+}
+
+TEST_F(Pipeline, SamplesAsADatasetAreThoseOfAnyNumberOfRanksToo) {
+  for (const int ranks : {1, 2}) {
+    const auto out = folder_ / std::to_string(ranks);
+    json_of(ranks, {"sample", diffusion_, "--num", "10", "--batch", "4", "--steps", "2", "--out",
+                    out.string()});
+  }
+  EXPECT_TRUE(bytes_of(folder_ / "1" / "shard-00000.h5") ==
+              bytes_of(folder_ / "2" / "shard-00000.h5"));
+  const auto info = nlohmann::json::parse(bytes_of(folder_ / "1" / "dataset.json"));
+  EXPECT_EQ(info["num_samples"], 10);
+  EXPECT_EQ(info["class_names"].size(), 4u);
+}
+
+TEST_F(Pipeline, LatentsAreTheSameOnAnyNumberOfRanksAndNoteTheirOrigin) {
+  const auto three = json_of(3, {"encode", autoencoder_, "--data", tiny_images().string(), "--out",
+                                 (folder_ / "three").string()});
+  EXPECT_EQ(three["samples"], 512);
+  EXPECT_GT(three["latent_scale"].get<double>(), 0.0);
+  const auto kept = nlohmann::json::parse(bytes_of(stages().latents / "dataset.json"));
+  EXPECT_EQ(bytes_of(folder_ / "three" / "shard-00000.h5"),
+            bytes_of(stages().latents / "shard-00000.h5"));
+  EXPECT_EQ(kept["attributes"]["autoencoder_hash"], three["autoencoder_hash"]);
+}
+
+TEST_F(Pipeline, FlippedCopiesComeAfterTheImages) {
+  const auto both = json_of(2, {"encode", autoencoder_, "--data", tiny_images().string(), "--out",
+                                (folder_ / "both").string(), "--flip"});
+  EXPECT_EQ(both["samples"], 1024);
+}
+
+TEST_F(Pipeline, EvaluationsDoNotDependOnTheNumberOfRanks) {
+  const std::vector<std::vector<std::string>> all = {
+      {"eval", "reconstruct", autoencoder_, "eval.max_samples=100"},
+      {"eval", "likelihood", diffusion_, "eval.max_samples=100"},
+      {"eval", "fid", diffusion_, "eval.path=" + tiny_images().string(), "--num", "40", "--steps",
+       "2", "--controls"}};
+  for (const auto& words : all) {
+    const auto one = json_of(1, words), three = json_of(3, words);
+    for (const auto& [name, value] : one.items()) {
+      if (!value.is_number()) continue;
+      const double expected = value.get<double>();
+      EXPECT_NEAR(three[name].get<double>(), expected, 1e-9 * std::max(1.0, std::abs(expected)))
+          << words[1] << " " << name;
+    }
+  }
+}
+
+TEST_F(Pipeline, TrainingDrawsPicturesOnTheWay) {
+  const auto recipe = tiny_diffusion_recipe(folder_, stages().latents);
+  const Outcome outcome =
+      run(train_recipe(2, recipe, folder_ / "run",
+                       {"model.autoencoder=" + autoencoder_, "eval.every=4", "eval.pictures=4"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run" / "pictures" / "step-000000004.png"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run" / "pictures" / "step-000000008.png"));
+}
+
+TEST_F(Pipeline, RefusesLatentsOfAnotherAutoencoder) {
+  const auto recipe = tiny_diffusion_recipe(folder_, stages().latents);
+  expect_training_error(recipe, {"model.autoencoder_hash=0123"}, "another autoencoder");
+  const auto other = folder_ / "other";
+  ASSERT_EQ(run(train_recipe(0, tiny_autoencoder_recipe(folder_), other,
+                             {"run.seed=6", "train.stop_after=1"}))
+                .exit_code,
+            0);
+  expect_error({"sample", diffusion_, "--autoencoder", other.string()}, 2,
+               "did not make the latents");
+  expect_training_error(recipe, {"model.autoencoder=" + other.string(), "eval.every=4"},
+                        "did not make the latents");
+}
+
+TEST_F(Pipeline, RefusesAnImageSizeTheAutoencoderCannotHalve) {
+  expect_training_error(tiny_autoencoder_recipe(folder_), {"model.multipliers=[1, 1, 1, 1, 1, 1]"},
+                        "cannot be reduced 32 times");
+}
+
+TEST_F(Pipeline, RefusesAClassBeyondTheTable) {
+  expect_error({"sample", diffusion_, "--class", "4"}, 2, "class 4 is beyond the table");
+}
+
+TEST_F(Pipeline, RefusesGuidanceOfAModelWithoutConditions) {
+  const auto recipe = tiny_diffusion_recipe(folder_, stages().latents);
+  ASSERT_EQ(run(train_recipe(0, recipe, folder_ / "blind",
+                             {"model.conditioning=none", "train.stop_after=1",
+                              "model.autoencoder=" + autoencoder_}))
+                .exit_code,
+            0);
+  expect_error({"sample", (folder_ / "blind").string(), "--guidance", "2"}, 2, "guidance 2");
+  expect_error({"sample", (folder_ / "blind").string(), "--class", "1"}, 2,
+               "a class was asked for");
+}
+
+TEST_F(Pipeline, RefusesASamplerThatDoesNotFit) {
+  expect_error({"sample", diffusion_, "--sampler", "flow_heun"}, 2,
+               "does not fit a model trained as ddpm");
+  expect_error({"sample", diffusion_, "--sampler", "ddim", "--steps", "2000"}, 2, "2000");
+}
+
+TEST_F(Pipeline, RefusesModelsOfAnotherKind) {
+  expect_error({"sample", autoencoder_}, 2, "is no diffusion model");
+  expect_error(
+      {"encode", diffusion_, "--data", tiny_images().string(), "--out", (folder_ / "out").string()},
+      2, "is no autoencoder");
+  expect_error({"eval", "fid", diffusion_}, 2, "eval.path=DATASET is missing");
+  expect_error({"eval", "likelihood", autoencoder_}, 2, "diffusion models");
+}
+
+TEST_F(Pipeline, RefusesToDecodeWithoutAnAutoencoder) {
+  expect_error({"sample", diffusion_, "model.autoencoder=\"\""}, 2, "--autoencoder");
+}
+
+}  // namespace
+}  // namespace kiln::test
