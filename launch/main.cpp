@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "core/host_memory.h"
 #include "core/launcher_rank.h"
 #include "core/log.h"
 #include "core/nearest_name.h"
@@ -76,6 +77,7 @@ CommandResult run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
   start_logging(launcher_rank().rank);
+  keep_host_memory();
   try {
     return static_cast<int>(run({argv + 1, argv + argc}).code);
   } catch (const Error& error) {
