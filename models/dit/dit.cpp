@@ -18,12 +18,13 @@ std::shared_ptr<Module> add(torch::nn::Module& owner, const std::string& name, A
   return owner.register_module(name, std::make_shared<Module>(std::forward<Args>(args)...));
 }
 
-at::Tensor plain_norm(const at::Tensor& x, double eps) {
-  return at::layer_norm(x, {x.size(-1)}, {}, {}, eps);
-}
-
-at::Tensor modulate(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
-  return at::addcmul(shift, x, scale + 1.0);
+/// norm(x) (1 + scale) + shift
+at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale,
+                          double eps) {
+  DropoutStream none;
+  return fused_residual_norm(
+             {.x = x, .gamma = scale, .beta = shift, .eps = eps, .gamma_offset = 1.0}, none)
+      .n;
 }
 
 }  // namespace
@@ -58,15 +59,29 @@ std::vector<at::Tensor> DitBlock::modulation(const at::Tensor& c) const {
 }
 
 at::Tensor DitBlock::first_input(const at::Tensor& x, const std::vector<at::Tensor>& m) const {
-  return modulate(plain_norm(x, kNormEps), m[0], m[1]);
+  return modulated_norm(x, m[0], m[1], kNormEps);
 }
 
 at::Tensor DitBlock::forward(const at::Tensor& x, const at::Tensor& c) const {
   DropoutStream none;
   const auto m = modulation(c);
-  const at::Tensor h = at::addcmul(x, m[2], attn->forward(first_input(x, m), {}, none));
-  const at::Tensor inner = modulate(plain_norm(h, second_norm_eps), m[3], m[4]);
-  return at::addcmul(h, m[5], mlp->forward(inner));
+  const at::Tensor mixed = attn->mix(first_input(x, m), {}, none);
+  const auto [h, inner] = fused_residual_norm({.x = x,
+                                               .y = fused_linear(mixed, attn->proj->weight, {}),
+                                               .bias = attn->proj->bias,
+                                               .gate = m[2],
+                                               .gamma = m[4],
+                                               .beta = m[3],
+                                               .eps = second_norm_eps,
+                                               .gamma_offset = 1.0},
+                                              none);
+  return fused_residual_norm({.x = h,
+                              .y = mlp->without_bias(inner),
+                              .bias = mlp->fc2->bias,
+                              .gate = m[5],
+                              .has_norm = false},
+                             none)
+      .h;
 }
 
 Dit::Dit(const DitShape& choice, const at::TensorOptions& options) : shape(choice) {
@@ -120,7 +135,7 @@ at::Tensor Dit::condition(const at::Tensor& times, const Conditioning& condition
 
 at::Tensor Dit::finish(const at::Tensor& x, const at::Tensor& c) const {
   const auto m = final_ada_ln->forward(c).unsqueeze(1).chunk(2, -1);
-  const at::Tensor patches = final_linear->forward(modulate(plain_norm(x, kNormEps), m[0], m[1]));
+  const at::Tensor patches = final_linear->forward(modulated_norm(x, m[0], m[1], kNormEps));
   return unpatchify(patches, shape.patch, shape.height, shape.width).permute({0, 3, 1, 2});
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "models/layers/fused.h"
 
 namespace kiln {
 namespace {
@@ -37,15 +38,13 @@ Attention::Attention(const AttentionOptions& choice, const at::TensorOptions& op
   proj = register_module("proj", std::make_shared<Linear>(choice.dim, choice.dim, options));
 }
 
+at::Tensor Attention::mix(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const {
+  return fused_self_attend(qkv->forward(x), attention.heads, mask, attention.dropout, drop);
+}
+
 at::Tensor Attention::forward(const at::Tensor& x, const at::Tensor& mask,
                               DropoutStream& drop) const {
-  const std::int64_t B = x.size(0), L = x.size(1), D = attention.dim, H = attention.heads;
-  const auto parts = qkv->forward(x)
-                         .view({B, L, 3, H, D / H})
-                         .permute({2, 0, 3, 1, 4})  // [3, B, H, L, d]
-                         .unbind(0);
-  const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, attention.dropout, drop);
-  return proj->forward(mixed.transpose(1, 2).reshape({B, L, D}));
+  return proj->forward(mix(x, mask, drop));
 }
 
 }  // namespace kiln

@@ -33,6 +33,8 @@ struct AttentionOptions {
 struct Attention : torch::nn::Module {
   Attention(const AttentionOptions& attention, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const;
+  /// forward() without the last matrix and bias, `proj`.
+  at::Tensor mix(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const;
 
   AttentionOptions attention;
   std::shared_ptr<Linear> qkv, proj;

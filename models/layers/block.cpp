@@ -8,8 +8,10 @@ Mlp::Mlp(std::int64_t dim, std::int64_t mlp_dim, bool tanh_gelu, const at::Tenso
   fc2 = register_module("fc2", std::make_shared<Linear>(mlp_dim, dim, options));
 }
 
-at::Tensor Mlp::forward(const at::Tensor& x) const {
-  return fc2->forward(at::gelu(fc1->forward(x), has_tanh_gelu ? "tanh" : "none"));
+at::Tensor Mlp::forward(const at::Tensor& x) const { return without_bias(x) + fc2->bias; }
+
+at::Tensor Mlp::without_bias(const at::Tensor& x) const {
+  return fused_mlp(x, {fc1->weight, fc1->bias, fc2->weight}, has_tanh_gelu);
 }
 
 TransformerBlock::TransformerBlock(const BlockOptions& choice, const at::TensorOptions& options)
@@ -25,18 +27,45 @@ TransformerBlock::TransformerBlock(const BlockOptions& choice, const at::TensorO
       "mlp", std::make_shared<Mlp>(choice.dim, choice.mlp_dim, choice.has_tanh_gelu, options));
 }
 
-at::Tensor TransformerBlock::branch(const at::Tensor& output, DropoutStream& drop) const {
-  return drop.drop_path(drop.dropout(output, block.dropout), block.drop_path);
+// x + dropout(y + bias), its norm, or both.
+ResidualNormOutput TransformerBlock::join(const at::Tensor& x, const at::Tensor& y,
+                                          const Linear& last, const LayerNorm* norm,
+                                          DropoutStream& drop) const {
+  ResidualNormInput input{.x = x, .y = y, .bias = last.bias, .dropout = block.dropout};
+  input.has_norm = norm != nullptr;
+  if (norm) {
+    input.gamma = norm->weight;
+    input.beta = norm->bias;
+    input.eps = norm->eps;
+  }
+  return fused_residual_norm(input, drop);
 }
 
 at::Tensor TransformerBlock::forward(const at::Tensor& x, const at::Tensor& mask,
                                      DropoutStream& drop) const {
-  if (block.order == NormOrder::kPost) {
-    const at::Tensor h = norm1->forward(x + branch(attn->forward(x, mask, drop), drop));
-    return norm2->forward(h + branch(mlp->forward(h), drop));
+  if (block.drop_path > 0.0 && drop.is_active()) return forward_with_drop_path(x, mask, drop);
+  const bool is_post = block.order == NormOrder::kPost;
+  const at::Tensor mixed = attn->mix(is_post ? x : norm1->forward(x), mask, drop);
+  const at::Tensor attended = fused_linear(mixed, attn->proj->weight, {});
+  if (is_post) {
+    const at::Tensor h = join(x, attended, *attn->proj, norm1.get(), drop).n;
+    return join(h, mlp->without_bias(h), *mlp->fc2, norm2.get(), drop).n;
   }
-  const at::Tensor h = x + branch(attn->forward(norm1->forward(x), mask, drop), drop);
-  return h + branch(mlp->forward(norm2->forward(h)), drop);
+  const auto [h, n] = join(x, attended, *attn->proj, norm2.get(), drop);
+  return join(h, mlp->without_bias(n), *mlp->fc2, nullptr, drop).h;
+}
+
+at::Tensor TransformerBlock::forward_with_drop_path(const at::Tensor& x, const at::Tensor& mask,
+                                                    DropoutStream& drop) const {
+  const auto branch = [&](const at::Tensor& output) {
+    return drop.drop_path(drop.dropout(output, block.dropout), block.drop_path);
+  };
+  if (block.order == NormOrder::kPost) {
+    const at::Tensor h = norm1->forward(x + branch(attn->forward(x, mask, drop)));
+    return norm2->forward(h + branch(mlp->forward(h)));
+  }
+  const at::Tensor h = x + branch(attn->forward(norm1->forward(x), mask, drop));
+  return h + branch(mlp->forward(norm2->forward(h)));
 }
 
 std::vector<std::shared_ptr<TransformerBlock>> make_blocks(

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/layers/attention.h"
+#include "models/layers/fused.h"
 
 namespace kiln {
 
@@ -13,6 +14,8 @@ namespace kiln {
 struct Mlp : torch::nn::Module {
   Mlp(std::int64_t dim, std::int64_t mlp_dim, bool has_tanh_gelu, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x) const;
+  /// forward() less the last bias, fc2's: for whoever adds it together with other things.
+  at::Tensor without_bias(const at::Tensor& x) const;
 
   bool has_tanh_gelu;
   std::shared_ptr<Linear> fc1, fc2;
@@ -48,7 +51,10 @@ struct TransformerBlock : torch::nn::Module {
   std::shared_ptr<Mlp> mlp;
 
  private:
-  at::Tensor branch(const at::Tensor& output, DropoutStream& drop) const;
+  ResidualNormOutput join(const at::Tensor& x, const at::Tensor& y, const Linear& last,
+                          const LayerNorm* norm, DropoutStream& drop) const;
+  at::Tensor forward_with_drop_path(const at::Tensor& x, const at::Tensor& mask,
+                                    DropoutStream& drop) const;
 };
 
 /// `depth` blocks registered with `owner` as NAME.0, NAME.1, ...

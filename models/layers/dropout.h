@@ -3,8 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "core/philox.h"
+#include "models/kernels/dropout_site.h"
 
 namespace kiln {
 
@@ -25,6 +27,9 @@ class DropoutStream {
   /// Zeroes each element with probability p and divides the others by 1 - p (Srivastava et al.,
   /// JMLR 15, 2014).
   at::Tensor dropout(const at::Tensor& x, double p);
+  /// The next site, for operators that draw its factors themselves; nullopt where dropout() would
+  /// be the identity.
+  std::optional<DropoutSite> site(double p);
   /// Stochastic depth (Huang et al., arXiv:1603.09382): the same for whole samples, dimension 0.
   at::Tensor drop_path(const at::Tensor& x, double p);
 

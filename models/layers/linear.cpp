@@ -1,5 +1,7 @@
 #include "models/layers/linear.h"
 
+#include "models/layers/fused.h"
+
 namespace kiln {
 
 Linear::Linear(std::int64_t in, std::int64_t out, const at::TensorOptions& options, bool has_bias) {
@@ -7,7 +9,7 @@ Linear::Linear(std::int64_t in, std::int64_t out, const at::TensorOptions& optio
   if (has_bias) bias = register_parameter("bias", at::empty({out}, options));
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::forward(const at::Tensor& x) const { return fused_linear(x, weight, bias); }
 
 LayerNorm::LayerNorm(std::int64_t dim, double epsilon, const at::TensorOptions& options)
     : eps(epsilon) {
@@ -16,7 +18,8 @@ LayerNorm::LayerNorm(std::int64_t dim, double epsilon, const at::TensorOptions& 
 }
 
 at::Tensor LayerNorm::forward(const at::Tensor& x) const {
-  return at::layer_norm(x, {weight.size(0)}, weight, bias, eps);
+  DropoutStream none;
+  return fused_residual_norm({.x = x, .gamma = weight, .beta = bias, .eps = eps}, none).n;
 }
 
 }  // namespace kiln

@@ -1,6 +1,7 @@
 #include "models/unet/blocks.h"
 
 #include "models/layers/attention.h"
+#include "models/layers/fused.h"
 
 namespace kiln {
 namespace {
@@ -68,8 +69,9 @@ UNetAttention::UNetAttention(std::int64_t channels, std::int64_t num_heads, std:
 }
 
 at::Tensor UNetAttention::forward(const at::Tensor& x) const {
-  const auto qkv = to_qkv->forward(to_tokens(group_norm->forward(x))).chunk(3, -1);
-  const at::Tensor mixed = to_out->forward(multi_head(qkv[0], qkv[1], qkv[2], heads));
+  DropoutStream none;
+  const at::Tensor qkv = to_qkv->forward(to_tokens(group_norm->forward(x)));
+  const at::Tensor mixed = to_out->forward(fused_self_attend(qkv, heads, {}, 0.0, none));
   return x + from_tokens(mixed, x.size(2), x.size(3));
 }
 
@@ -90,8 +92,9 @@ ContextBlock::ContextBlock(std::int64_t dim, std::int64_t num_heads, std::int64_
 }
 
 at::Tensor ContextBlock::forward(at::Tensor x, const at::Tensor& context) const {
-  const auto qkv = self_qkv->forward(norm1->forward(x)).chunk(3, -1);
-  x = x + self_out->forward(multi_head(qkv[0], qkv[1], qkv[2], heads));
+  DropoutStream none;
+  const at::Tensor qkv = self_qkv->forward(norm1->forward(x));
+  x = x + self_out->forward(fused_self_attend(qkv, heads, {}, 0.0, none));
   const auto kv = cross_kv->forward(context).chunk(2, -1);  // [B, S, C] each
   x = x + cross_out->forward(multi_head(cross_q->forward(norm2->forward(x)), kv[0], kv[1], heads));
   const auto halves = ff_in->forward(norm3->forward(x)).chunk(2, -1);  // value, gate

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/philox.h"
+
+// Functions of single elements, the same on host and device: the kernels' loops and the GPU's
+// threads are written with them, so that testing the loops tests these. Branch-free where a loop
+// over them is to be vectorised. Contraction is off: what is to be fused says fma.
+
+namespace kiln {
+
+using Bf16 = std::uint16_t;  // bits of a bfloat16: the upper half of a float
+
+KILN_HOST_DEVICE inline float from_bits(std::uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+KILN_HOST_DEVICE inline std::uint32_t to_bits(float value) {
+  std::uint32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+KILN_HOST_DEVICE inline float load(float value) { return value; }
+KILN_HOST_DEVICE inline float load(Bf16 bits) { return from_bits(std::uint32_t{bits} << 16); }
+KILN_HOST_DEVICE inline void store(float& to, float value) { to = value; }
+/// Nearest, ties to even. Not for NaN: the bits of some would overflow; the loss tells of those.
+KILN_HOST_DEVICE inline void store(Bf16& to, float value) {
+  const std::uint32_t bits = to_bits(value);
+  to = static_cast<Bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// e^x within 2e-7 of its value; 0 below -87, the largest power below infinity above 88.
+KILN_HOST_DEVICE inline float exponential(float x) {
+  constexpr float kShifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+  const float shifted = __builtin_fmaf(clamped, 1.44269504f, kShifter);
+  const float n = shifted - kShifter;
+  // ln 2 in two parts, the first with trailing zeros: n times it is exact.
+  float r = __builtin_fmaf(n, -0.693359375f, clamped);
+  r = __builtin_fmaf(n, 2.12194440e-4f, r);
+  float p = 1.98412698e-4f;  // 1 / 7!
+  p = __builtin_fmaf(p, r, 1.38888889e-3f);
+  p = __builtin_fmaf(p, r, 8.33333333e-3f);
+  p = __builtin_fmaf(p, r, 4.16666667e-2f);
+  p = __builtin_fmaf(p, r, 1.66666667e-1f);
+  p = __builtin_fmaf(p, r, 0.5f);
+  p = __builtin_fmaf(p, r, 1.0f);
+  p = __builtin_fmaf(p, r, 1.0f);
+  const std::uint32_t power = (to_bits(shifted) - to_bits(kShifter) + 127u) << 23;
+  const float result = p * from_bits(power);
+  return x < -87.0f ? 0.0f : result;
+}
+
+/// An activation's value and slope at u.
+struct Activated {
+  float value, slope;
+};
+
+/// u Phi(u), Phi the normal distribution function (Hendrycks and Gimpel, arXiv:1606.08415). The
+/// tail of Phi is exp(-u^2 / 2) times a polynomial in 1 / (1 + 0.23 |u|), fitted on [0, 13] to a
+/// relative error of 1.4e-7.
+KILN_HOST_DEVICE inline Activated gelu_erf(float u) {
+  const float e = exponential(-0.5f * u * u);
+  const float t = 1.0f / __builtin_fmaf(0.23f, u < 0.0f ? -u : u, 1.0f);
+  float p = -0.0738853265f;
+  p = __builtin_fmaf(p, t, 0.268862514f);
+  p = __builtin_fmaf(p, t, -0.235009633f);
+  p = __builtin_fmaf(p, t, 0.253622856f);
+  p = __builtin_fmaf(p, t, -0.000747853328f);
+  p = __builtin_fmaf(p, t, 0.106108597f);
+  p = __builtin_fmaf(p, t, 0.0891410924f);
+  p = __builtin_fmaf(p, t, 0.0919078208f);
+  const float tail = p * t * e;
+  const float phi = u < 0.0f ? tail : 1.0f - tail;
+  return {u * phi, __builtin_fmaf(u * e, 0.398942280f, phi)};
+}
+
+/// The tanh form, u / (1 + exp(-2 z)) with z = sqrt(2 / pi) (u + 0.044715 u^3).
+KILN_HOST_DEVICE inline Activated gelu_tanh(float u) {
+  constexpr float kTwoRoot = 1.59576912f;  // 2 sqrt(2 / pi)
+  const float square = u * u;
+  const float z2 = kTwoRoot * u * __builtin_fmaf(0.044715f, square, 1.0f);
+  const float s = 1.0f / (1.0f + exponential(-z2));
+  const float z2_slope = kTwoRoot * __builtin_fmaf(3.0f * 0.044715f, square, 1.0f);
+  return {u * s, __builtin_fmaf(u * s * (1.0f - s), z2_slope, s)};
+}
+
+/// u / (1 + exp(-u)).
+KILN_HOST_DEVICE inline Activated silu(float u) {
+  const float s = 1.0f / (1.0f + exponential(-u));
+  return {u * s, __builtin_fmaf(u * s, 1.0f - s, s)};
+}
+
+}  // namespace kiln

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "models/layers/dropout.h"
+
+// Operators of transformer blocks in which several steps are one pass over memory, forward and
+// backward. Each has a plain version of LibTorch's operators, its specification: that one runs on
+// other devices than the host, in double precision and for layouts the loops do not take.
+//
+// N rows, B samples, L tokens of each, H heads, D width, F hidden width.
+
+namespace kiln {
+
+/// y = x W^T + b: x [..., in], W [out, in], b [out] or undefined. Gradients of W and b go where
+/// leaf_gradient.h says.
+at::Tensor fused_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// gelu(x W1^T + b1) W2^T: [..., D] -> [..., D]. Keeps x and what enters the GELU, nothing else.
+struct MlpWeights {
+  at::Tensor w1, b1, w2;
+};
+at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& weights, bool is_tanh);
+at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& weights, bool is_tanh);
+
+/// attend() (attention.h) on packed heads: qkv [B, L, 3D], queries, keys and values in that order
+/// -> [B, L, D].
+at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
+                             double p, DropoutStream& drop);
+at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
+                             double p, DropoutStream& drop);
+
+/// h = x + gate * dropout(y + bias) and n = norm(h) * (gamma + gamma_offset) + beta, for x and y
+/// [B, L, D] or [N, D]; gate [B, 1, D]; gamma and beta [D], or [B, 1, D] with one for each sample.
+/// Undefined y: h is x. Undefined bias, gate, gamma, beta: left out.
+struct ResidualNormInput {
+  at::Tensor x, y, bias, gate, gamma, beta;
+  double eps = 1e-6;
+  double gamma_offset = 0.0;
+  double dropout = 0.0;
+  bool has_norm = true;
+};
+struct ResidualNormOutput {
+  at::Tensor h, n;  // n undefined without norm
+};
+ResidualNormOutput fused_residual_norm(const ResidualNormInput& input, DropoutStream& drop);
+ResidualNormOutput plain_residual_norm(const ResidualNormInput& input, DropoutStream& drop);
+
+/// Whether the loops over host memory take it: fp32 or bf16 on the host.
+bool runs_in_host_loops(const at::Tensor& x);
+
+}  // namespace kiln

@@ -1,0 +1,149 @@
+#include "models/kernels/host_loops.h"
+#include "models/layers/fused.h"
+#include "models/layers/host_tensors.h"
+#include "models/layers/leaf_gradient.h"
+
+namespace kiln {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
+
+at::Tensor bias_gradient(const at::Tensor& bias, const at::Tensor& dy) {
+  return give_gradient_of(bias, sum_of_columns(dy));
+}
+
+struct LinearFunction : torch::autograd::Function<LinearFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& given_bias) {
+    const at::Tensor rows = as_rows(x), bias = maybe(given_bias);
+    ctx->save_for_backward({rows, weight, bias});
+    ctx->saved_data["shape"] = x.sizes().vec();
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape.back() = weight.size(0);
+    return at::linear(rows, weight, bias).view(shape);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor& weight = saved[1];
+    const at::Tensor& bias = saved[2];
+    const at::Tensor dy = as_rows(gradients[0]);
+    at::Tensor dx, dw, db;
+    if (ctx->needs_input_grad(0)) {
+      dx = at::mm(dy, weight).view(ctx->saved_data["shape"].toIntVector());
+    }
+    if (bias.defined() && bias.requires_grad()) db = bias_gradient(bias, dy);
+    if (weight.requires_grad()) dw = give_weight_gradient(weight, dy, x);
+    return {dx, dw, db};
+  }
+};
+
+/// Element-wise over rows in parallel; what the loop writes lies in the tensors.
+template <typename Function>
+void over_rows(std::int64_t rows, const Function& function) {
+  constexpr std::int64_t kGrainRows = 16;
+  at::parallel_for(0, rows, kGrainRows, function);
+}
+
+// u (with the bias in it) and gelu(u).
+std::pair<at::Tensor, at::Tensor> hidden_layer(const at::Tensor& x, const at::Tensor& weight,
+                                               const at::Tensor& bias, bool is_tanh) {
+  // oneDNN, which multiplies bf16, adds the bias while it still has the sums in fp32.
+  const bool is_bias_added = x.scalar_type() == at::kBFloat16;
+  const at::Tensor u = is_bias_added ? at::linear(x, weight, bias) : at::mm(x, weight.t());
+  const at::Tensor a = at::empty_like(u);
+  const std::int64_t cols = u.size(1);
+  with_host_type(u, [&](auto zero) {
+    using T = decltype(zero);
+    T* in = host_data<T>(u);
+    T* out = host_data<T>(a);
+    const T* added = is_bias_added ? nullptr : host_data<T>(bias);
+    over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
+      bias_gelu(in + begin * cols, added, out + begin * cols, end - begin, cols, is_tanh);
+    });
+  });
+  return {u, a};
+}
+
+struct MlpFunction : torch::autograd::Function<MlpFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& w1,
+                            const at::Tensor& b1, const at::Tensor& w2, bool is_tanh) {
+    const at::Tensor rows = as_rows(x);
+    const auto [u, a] = hidden_layer(rows, w1, b1, is_tanh);
+    ctx->save_for_backward({rows, u, w1, b1, w2});
+    ctx->saved_data["is_tanh"] = is_tanh;
+    ctx->saved_data["shape"] = x.sizes().vec();
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape.back() = w2.size(0);
+    return at::mm(a, w2.t()).view(shape);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &u = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4];
+    const bool is_tanh = ctx->saved_data["is_tanh"].toBool();
+    const at::Tensor dy = as_rows(gradients[0]);
+    const at::Tensor d = at::mm(dy, w2);  // [N, F], of gelu(u) and then of u
+    const at::Tensor a = at::empty_like(u);
+    with_host_type(u, [&](auto zero) {
+      using T = decltype(zero);
+      const T* in = host_data<T>(u);
+      T *slope = host_data<T>(d), *out = host_data<T>(a);
+      const std::int64_t cols = u.size(1);
+      over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
+        gelu_backward(in + begin * cols, slope + begin * cols, out + begin * cols,
+                      (end - begin) * cols, is_tanh);
+      });
+    });
+    // In the order in which the flat memory has them: w2, then b1 and w1.
+    const at::Tensor dw2 = give_weight_gradient(w2, dy, a);
+    const at::Tensor db1 = bias_gradient(b1, d);
+    const at::Tensor dw1 = give_weight_gradient(w1, d, x);
+    const at::Tensor dx = at::mm(d, w1).view(ctx->saved_data["shape"].toIntVector());
+    return {dx, dw1, db1, dw2, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+bool runs_in_host_loops(const at::Tensor& x) {
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+at::Tensor sum_of_columns(const at::Tensor& x) {
+  if (!runs_in_host_loops(x)) {
+    return x.sum(0, false, x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  }
+  const std::int64_t rows = x.size(0), cols = x.size(1);
+  const at::Tensor sums = at::empty({cols}, at::kFloat);
+  float* out = sums.data_ptr<float>();
+  with_host_type(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = host_data<T>(x);
+    constexpr std::int64_t kGrainColumns = 64;
+    at::parallel_for(0, cols, kGrainColumns, [&](std::int64_t begin, std::int64_t end) {
+      column_sums(in + begin, cols, rows, end - begin, out + begin);
+    });
+  });
+  return sums;
+}
+
+at::Tensor fused_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (x.is_meta() || x.scalar_type() != weight.scalar_type()) return at::linear(x, weight, bias);
+  return LinearFunction::apply(x, weight, maybe(bias));
+}
+
+at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
+  return at::linear(at::gelu(at::linear(x, w.w1, w.b1), is_tanh ? "tanh" : "none"), w.w2);
+}
+
+at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
+  const bool is_trained = w.w1.requires_grad() && w.b1.requires_grad() && w.w2.requires_grad();
+  const bool needs_none = !at::GradMode::is_enabled();
+  if (!runs_in_host_loops(x) || !(is_trained || needs_none)) return plain_mlp(x, w, is_tanh);
+  return MlpFunction::apply(x, w.w1, w.b1, w.w2, is_tanh);
+}
+
+}  // namespace kiln

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "models/kernels/elements.h"
+
+// Between tensors and the loops over host memory in models/kernels.
+
+namespace kiln {
+
+/// Calls function(float{}) or function(Bf16{}), by the type of x.
+template <typename Function>
+void with_host_type(const at::Tensor& x, const Function& function) {
+  x.scalar_type() == at::kFloat ? function(float{}) : function(Bf16{});
+}
+
+/// Undefined tensors as autograd functions want them.
+inline std::optional<at::Tensor> maybe(const at::Tensor& x) {
+  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
+}
+inline at::Tensor maybe(const std::optional<at::Tensor>& x) { return x.value_or(at::Tensor()); }
+
+/// Null where the tensor is undefined.
+template <typename T>
+T* host_data(const at::Tensor& x) {
+  return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr;
+}
+
+/// [N, D] -> [D], in fp32 (fp64 of fp64).
+at::Tensor sum_of_columns(const at::Tensor& x);
+
+}  // namespace kiln

@@ -1,0 +1,231 @@
+#include "models/layers/fused.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "core/philox.h"
+#include "models/layers/leaf_gradient.h"
+
+namespace kiln {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+using Call = std::function<Tensors(const Tensors&)>;
+
+at::Tensor random(at::IntArrayRef shape, std::int64_t number, at::ScalarType type = at::kFloat) {
+  const at::Tensor x = at::empty(shape, at::kFloat);
+  fill_normal(Philox(3, Purpose::kNoise, number), x.data_ptr<float>(), x.numel());
+  return x.to(type);
+}
+
+/// Outputs, then the gradients of a sum of the outputs with fixed random weights.
+Tensors outputs_and_gradients(const Tensors& inputs, const Call& call) {
+  Tensors leaves;
+  for (const at::Tensor& x : inputs) {
+    leaves.push_back(x.defined() ? x.detach().clone().requires_grad_() : x);
+  }
+  Tensors results = call(leaves);
+  at::Tensor total;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const at::Tensor weights = random(results[i].sizes(), 100 + static_cast<std::int64_t>(i));
+    const at::Tensor part = (results[i].to(at::kFloat) * weights).sum();
+    total = total.defined() ? total + part : part;
+  }
+  total.backward();
+  for (const at::Tensor& leaf : leaves) {
+    if (leaf.defined()) results.push_back(leaf.grad());
+  }
+  return results;
+}
+
+/// Within `tolerance` of the largest value: fp32 sums of different order, or bf16's rounding of
+/// what the plain version rounds at other places.
+void expect_same(const Tensors& inputs, const Call& fused, const Call& plain, double tolerance) {
+  const Tensors got = outputs_and_gradients(inputs, fused);
+  const Tensors expected = outputs_and_gradients(inputs, plain);
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    ASSERT_TRUE(got[i].defined() && expected[i].defined()) << i;
+    EXPECT_EQ(got[i].sizes(), expected[i].sizes()) << i;
+    EXPECT_EQ(got[i].scalar_type(), expected[i].scalar_type()) << i;
+    const double largest = expected[i].to(at::kDouble).abs().max().item<double>();
+    const double error =
+        (got[i].to(at::kDouble) - expected[i].to(at::kDouble)).abs().max().item<double>();
+    EXPECT_LE(error, tolerance * largest) << "tensor " << i << ", largest value " << largest;
+  }
+}
+
+double tolerance_of(at::ScalarType type) { return type == at::kFloat ? 5e-6 : 3e-2; }
+
+struct Case {
+  at::ScalarType type;
+  std::int64_t B, L, D;
+};
+// Odd numbers of everything: the ends of loops.
+const std::vector<Case> kCases = {{at::kFloat, 1, 1, 4},
+                                  {at::kFloat, 3, 37, 24},
+                                  {at::kFloat, 2, 65, 52},
+                                  {at::kBFloat16, 3, 37, 24}};
+
+TEST(Fused, LinearIsThePlainOne) {
+  for (const Case& c : kCases) {
+    const Tensors inputs = {random({c.B, c.L, c.D}, 1, c.type), random({17, c.D}, 2, c.type),
+                            random({17}, 3, c.type)};
+    expect_same(
+        inputs, [](const Tensors& x) { return Tensors{fused_linear(x[0], x[1], x[2])}; },
+        [](const Tensors& x) { return Tensors{at::linear(x[0], x[1], x[2])}; },
+        tolerance_of(c.type));
+  }
+}
+
+TEST(Fused, MlpIsThePlainOne) {
+  for (const Case& c : kCases) {
+    for (const bool is_tanh : {false, true}) {
+      const Tensors inputs = {random({c.B, c.L, c.D}, 1, c.type), random({19, c.D}, 2, c.type),
+                              random({19}, 3, c.type), random({c.D, 19}, 4, c.type)};
+      expect_same(
+          inputs,
+          [&](const Tensors& x) {
+            return Tensors{fused_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
+          },
+          [&](const Tensors& x) {
+            return Tensors{plain_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
+          },
+          tolerance_of(c.type));
+    }
+  }
+}
+
+void expect_same_attention(const Case& c, std::int64_t heads, const at::Tensor& mask, double p) {
+  const DropoutStream stream(7, 1000);
+  expect_same(
+      {random({c.B, c.L, 3 * c.D}, 1, c.type)},
+      [&](const Tensors& x) {
+        DropoutStream drop = stream;
+        return Tensors{fused_self_attend(x[0], heads, mask, p, drop)};
+      },
+      [&](const Tensors& x) {
+        DropoutStream drop = stream;
+        return Tensors{plain_self_attend(x[0], heads, mask, p, drop)};
+      },
+      tolerance_of(c.type));
+}
+
+TEST(Fused, SelfAttentionIsThePlainOne) {
+  for (const Case& c : kCases) expect_same_attention(c, 4, {}, 0.0);
+  expect_same_attention({at::kFloat, 1, 300, 8}, 1, {}, 0.0);  // several blocks of queries
+}
+
+TEST(Fused, SelfAttentionDrawsTheSameDropout) {
+  for (const Case& c : kCases) expect_same_attention(c, 2, {}, 0.25);
+}
+
+TEST(Fused, SelfAttentionHeedsMasks) {
+  const std::int64_t B = 3, L = 37;
+  at::Tensor document = at::zeros({B, L}, at::kLong);
+  document.narrow(1, 20, 10).fill_(1);
+  document.narrow(1, 30, 7).fill_(-1);
+  const at::Tensor mask = document.unsqueeze(2).eq(document.unsqueeze(1)).unsqueeze(1);
+  expect_same_attention({at::kFloat, B, L, 24}, 2, mask, 0.0);
+  expect_same_attention({at::kBFloat16, B, L, 24}, 2, mask, 0.1);
+  expect_same_attention({at::kFloat, B, L, 24}, 2, document.ge(0).view({B, 1, 1, L}), 0.0);
+}
+
+struct NormCase {
+  bool has_y, has_bias, has_gate, has_norm, is_by_sample;
+  double dropout;
+};
+
+TEST(Fused, ResidualNormIsThePlainOne) {
+  const std::vector<NormCase> norms = {
+      {false, false, false, true, false, 0.0}, {true, true, false, true, false, 0.0},
+      {true, true, false, false, false, 0.1},  {true, true, false, true, false, 0.1},
+      {true, true, true, true, true, 0.0},     {true, false, true, false, false, 0.0},
+      {false, false, false, true, true, 0.0}};
+  for (const Case& c : kCases) {
+    for (const NormCase& norm : norms) {
+      SCOPED_TRACE(testing::Message() << c.B << " " << c.L << " " << c.D << " dropout "
+                                      << norm.dropout << " by sample " << norm.is_by_sample);
+      // Modulation as a network makes it: parts of one matrix.
+      const at::Tensor all = random({c.B, 1, 3 * c.D}, 9, c.type);
+      const auto shape = norm.is_by_sample ? std::vector<std::int64_t>{c.B, 1, c.D}
+                                           : std::vector<std::int64_t>{c.D};
+      const auto maybe = [&](bool is_there, at::IntArrayRef sizes, std::int64_t number) {
+        return is_there ? random(sizes, number, c.type) : at::Tensor();
+      };
+      const Tensors inputs = {
+          random({c.B, c.L, c.D}, 1, c.type), maybe(norm.has_y, {c.B, c.L, c.D}, 2),
+          maybe(norm.has_bias, {c.D}, 3),     maybe(norm.has_norm, shape, 4),
+          maybe(norm.has_norm, shape, 5),     all};
+      const DropoutStream stream(7, 1000);
+      const auto call = [&](auto function, const Tensors& x) {
+        DropoutStream drop = stream;
+        ResidualNormInput in{.x = x[0], .y = x[1], .bias = x[2], .gamma = x[3], .beta = x[4]};
+        if (norm.has_gate) in.gate = x[5].chunk(3, -1)[1];
+        in.gamma_offset = norm.is_by_sample ? 1.0 : 0.0;
+        in.dropout = norm.dropout;
+        in.has_norm = norm.has_norm;
+        const ResidualNormOutput out = function(in, drop);
+        Tensors results;
+        if (norm.has_y) results.push_back(out.h);
+        if (norm.has_norm) results.push_back(out.n);
+        results.push_back(x[5] * 1.0);  // so that every leaf has a gradient
+        return results;
+      };
+      expect_same(
+          inputs, [&](const Tensors& x) { return call(fused_residual_norm, x); },
+          [&](const Tensors& x) { return call(plain_residual_norm, x); },
+          c.L * c.D < 16 ? 1e-3 : tolerance_of(c.type));
+    }
+  }
+}
+
+TEST(Fused, ResultsDoNotDependOnThreads) {
+  const at::Tensor x = random({3, 50, 24}, 1), qkv = random({3, 50, 72}, 2);
+  const auto results = [&] {
+    return outputs_and_gradients(
+        {x, random({24}, 3), random({24}, 4), qkv, random({24}, 5)}, [](const Tensors& in) {
+          DropoutStream none;
+          const auto out = fused_residual_norm(
+              {.x = in[0], .y = in[0], .bias = in[4], .gamma = in[1], .beta = in[2]}, none);
+          return Tensors{out.h, out.n, fused_self_attend(in[3], 2, {}, 0.0, none)};
+        });
+  };
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Tensors one = results();
+  at::set_num_threads(2);
+  const Tensors two = results();
+  at::set_num_threads(threads);
+  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], two[i])) << i;
+}
+
+class CountingHook final : public torch::autograd::PostAccumulateGradHook {
+ public:
+  explicit CountingHook(int& calls) : calls_(calls) {}
+  void operator()(const at::Tensor&) override { ++calls_; }
+
+ private:
+  int& calls_;
+};
+
+// In training gradients are added where they lie, and the exchange is told once.
+TEST(Fused, GradientsGoStraightHomeAndTellTheHook) {
+  const at::Tensor x = random({5, 8}, 1);
+  const at::Tensor plain = random({6, 8}, 2).requires_grad_();
+  at::linear(x, plain).sum().backward();
+
+  at::Tensor trained = random({6, 8}, 2).requires_grad_();
+  trained.mutable_grad() = at::ones({6, 8});
+  const void* home = trained.grad().data_ptr();
+  int calls = 0;
+  torch::autograd::impl::set_post_acc_grad_hooks(trained, std::make_unique<CountingHook>(calls));
+  fused_linear(x, trained, {}).sum().backward();
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(trained.grad().data_ptr(), home);
+  EXPECT_LE((trained.grad() - plain.grad() - 1.0).abs().max().item<double>(), 1e-5);
+}
+
+}  // namespace
+}  // namespace kiln
