@@ -276,10 +276,11 @@ void Trainer::throw_diverged(std::size_t index, double norm) {
   throw Error(
       ExitCode::kDiverged,
       fmt::format(
-          "step {}: the gradient is no longer finite (2-norm {}, loss {}); {}. Nothing was "
+          "step {}: the gradient{} is no longer finite (2-norm {}, loss {}); {}. Nothing was "
           "updated. Lower optimizer.lr, lengthen the warm-up or set train.clip_norm, and "
           "go on from the last checkpoint",
-          step_ + 1, norm, sums.loss,
+          step_ + 1, phases_.size() > 1 ? fmt::format(" of the {}", phases_[index]->name()) : "",
+          norm, sums.loss,
           where.empty()
               ? fmt::format("the losses of all micro-batches are, positions {} to {}",
                             samples_seen_, samples_seen_ + parts_.recipe.train.global_batch - 1)

@@ -159,32 +159,35 @@ DitShape dit_shape_from_config(const json& config, const std::string& origin) {
   reader.require_value("attention_bias", true);
   reader.require_value("norm_type", "ada_norm_zero");
   reader.require_value("norm_elementwise_affine", false);
+  shape.time_freq_shift = 1.0;  // diffusers knows no other
+  reader.read_optional("kiln_time_freq_shift", shape.time_freq_shift);
   reader.finish();
   shape.width = shape.height;
   shape.dim = shape.heads * head_dim;
   shape.num_labels = num_classes + 1;  // the last row stands for "no class"
-  shape.time_freq_shift = 1.0;
   return shape;
 }
 
 nlohmann::ordered_json config_of(const DitShape& shape) {
-  return {{"_class_name", "DiTTransformer2DModel"},
-          {"activation_fn", "gelu-approximate"},
-          {"attention_bias", true},
-          {"attention_head_dim", shape.dim / shape.heads},
-          {"dropout", 0.0},
-          {"in_channels", shape.channels},
-          {"norm_elementwise_affine", false},
-          {"norm_eps", shape.second_norm_eps},
-          {"norm_num_groups", 32},
-          {"norm_type", "ada_norm_zero"},
-          {"num_attention_heads", shape.heads},
-          {"num_embeds_ada_norm", shape.num_labels - 1},
-          {"num_layers", shape.depth},
-          {"out_channels", shape.out_channels},
-          {"patch_size", shape.patch},
-          {"sample_size", shape.height},
-          {"upcast_attention", false}};
+  nlohmann::ordered_json config = {{"_class_name", "DiTTransformer2DModel"},
+                                   {"activation_fn", "gelu-approximate"},
+                                   {"attention_bias", true},
+                                   {"attention_head_dim", shape.dim / shape.heads},
+                                   {"dropout", 0.0},
+                                   {"in_channels", shape.channels},
+                                   {"norm_elementwise_affine", false},
+                                   {"norm_eps", shape.second_norm_eps},
+                                   {"norm_num_groups", 32},
+                                   {"norm_type", "ada_norm_zero"},
+                                   {"num_attention_heads", shape.heads},
+                                   {"num_embeds_ada_norm", shape.num_labels - 1},
+                                   {"num_layers", shape.depth},
+                                   {"out_channels", shape.out_channels},
+                                   {"patch_size", shape.patch},
+                                   {"sample_size", shape.height},
+                                   {"upcast_attention", false}};
+  if (shape.time_freq_shift != 1.0) config["kiln_time_freq_shift"] = shape.time_freq_shift;
+  return config;
 }
 
 }  // namespace kiln

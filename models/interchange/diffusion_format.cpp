@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "models/autoencoder/objective.h"
 #include "models/interchange/autoencoder_names.h"
 #include "models/interchange/config_reader.h"
@@ -62,12 +63,19 @@ ordered_json scheduler_of(Objective& objective) {
   return scheduler_config(dynamic_cast<LatentDiffusion&>(objective).formulation().options());
 }
 
+/// Keys of ours in config.json, which diffusers passes over.
+void add_own_keys(Objective& objective, ordered_json& config) {
+  const auto& options = dynamic_cast<LatentDiffusion&>(objective).options();
+  if (options.latent_scale > 0.0) config["kiln_latent_scale"] = options.latent_scale;
+}
+
 template <typename Network, typename Shape>
 InterchangeFormat::Made make_diffusion(const Shape& shape, std::int64_t channels,
-                                       std::int64_t sample_size, const json& scheduler,
-                                       const std::string& origin) {
+                                       std::int64_t sample_size, const json& config,
+                                       const json& scheduler, const std::string& origin) {
   FormulationOptions formulation = formulation_from_scheduler(scheduler, origin);
   LatentDiffusionOptions options = LatentDiffusionOptions::of(shape);
+  options.latent_scale = config.value("kiln_latent_scale", 0.0);
   InterchangeFormat::Made made;
   made.data.kind = "latent";
   made.data.channels = channels;
@@ -91,7 +99,10 @@ InterchangeFormat unet_format(const char* model_type) {
     const bool fits =
         unet && (unet->shape.context_dim > 0) == kIsConditional && !unet->shape.has_label_context;
     if (!fits) return nullptr;
-    return config_of(unet->shape, dynamic_cast<LatentDiffusion&>(objective).sample_shape()[1]);
+    ordered_json config =
+        config_of(unet->shape, dynamic_cast<LatentDiffusion&>(objective).sample_shape()[1]);
+    add_own_keys(objective, config);
+    return config;
   };
   format.names = [](Objective& objective) {
     return unet_names(network_of<UNet>(objective)->shape);
@@ -101,7 +112,8 @@ InterchangeFormat unet_format(const char* model_type) {
   format.make = [](const json& config, const json& scheduler, const std::string& origin) {
     const UNetShape shape = unet_shape_from_config(config, origin);
     return make_diffusion<UNet>(shape, shape.in_channels,
-                                config.value("sample_size", std::int64_t{64}), scheduler, origin);
+                                config.value("sample_size", std::int64_t{64}), config, scheduler,
+                                origin);
   };
   return format;
 }
@@ -123,7 +135,16 @@ InterchangeFormat dit_format() {
     // There it always has classes and square samples.
     const bool fits = dit && dit->shape.num_labels > 0 && dit->shape.context_dim == 0 &&
                       dit->shape.height == dit->shape.width;
-    return fits ? config_of(dit->shape) : ordered_json();
+    if (!fits) return nullptr;
+    if (dit->shape.time_freq_shift != 1.0) {
+      log_warning(
+          "diffusers has model.time_freq_shift = 1 built in, this model was trained with {}: its "
+          "outputs will differ there, by about 1e-3",
+          dit->shape.time_freq_shift);
+    }
+    ordered_json config = config_of(dit->shape);
+    add_own_keys(objective, config);
+    return config;
   };
   format.names = [](Objective& objective) { return dit_names(network_of<Dit>(objective)->shape); };
   format.preprocessor = scheduler_of;
@@ -132,7 +153,7 @@ InterchangeFormat dit_format() {
     const DitShape shape = dit_shape_from_config(config, origin);
     json learned = scheduler;
     if (shape.out_channels == 2 * shape.channels) learned["variance_type"] = "learned_range";
-    return make_diffusion<Dit>(shape, shape.channels, shape.height, learned, origin);
+    return make_diffusion<Dit>(shape, shape.channels, shape.height, config, learned, origin);
   };
   return format;
 }

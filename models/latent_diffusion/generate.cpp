@@ -109,7 +109,8 @@ at::Tensor generate(LatentDiffusion& model, const GenerateOptions& options, std:
   };
   const at::Tensor x0 = sample(options.sampler, model.formulation(),
                                denoiser(model, options, conditioning), noise, on_step);
-  return (model.is_latent() ? x0 / model.options().latent_scale : x0).to(at::kFloat);
+  const double scale = model.options().latent_scale;  // 0 where a folder from elsewhere has none
+  return (model.is_latent() && scale > 0.0 ? x0 / scale : x0).to(at::kFloat);
 }
 
 }  // namespace kiln

@@ -27,7 +27,8 @@ GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model,
 /// which rank makes it. Give batches of one size to have the same bits on any number of ranks.
 ///
 /// `labels` [B] (num_classes: no class) or `context` [B, S, E] as the model's conditioning asks
-/// for. Result [B, C, H, W] fp32: latents divided by latent_scale, or pixels in [-1, 1].
+/// for. Result [B, C, H, W] fp32: latents divided by latent_scale (where the
+/// model knows it), or pixels in [-1, 1].
 at::Tensor generate(LatentDiffusion& model, const GenerateOptions& options, std::int64_t first,
                     std::int64_t count, const Conditioning& conditioning,
                     const OnStep& on_step = {});

@@ -113,6 +113,36 @@ TEST_F(Pipeline, EvaluationsDoNotDependOnTheNumberOfRanks) {
   }
 }
 
+TEST_F(Pipeline, AFolderForDiffusersDrawsTheSamePictures) {
+  const auto folder = folder_ / "hub", a = folder_ / "a.png", b = folder_ / "b.png";
+  ASSERT_EQ(run_kiln(0, {"export", diffusion_, "--format", "huggingface", "--out", folder.string()})
+                .exit_code,
+            0);
+  const std::vector<std::string> drawing = {"--num", "4", "--batch", "4", "--steps", "3"};
+  const auto draw = [&](const std::string& of, const std::filesystem::path& out) {
+    std::vector<std::string> words = {"sample",     of,      "--autoencoder",
+                                      autoencoder_, "--out", out.string()};
+    words.insert(words.end(), drawing.begin(), drawing.end());
+    json_of(0, words);
+    return bytes_of(out);
+  };
+  EXPECT_TRUE(draw(diffusion_, a) == draw(folder.string(), b));
+}
+
+TEST_F(Pipeline, PixelModelsNeedNoAutoencoder) {
+  const auto recipe = tiny_diffusion_recipe(folder_, tiny_images());
+  const auto run_dir = folder_ / "pixels";
+  ASSERT_EQ(run(train_recipe(
+                    0, recipe, run_dir,
+                    {"model.name=pixel_diffusion", "model.formulation=flow", "train.stop_after=2"}))
+                .exit_code,
+            0);
+  json_of(2, {"sample", run_dir.string(), "--num", "4", "--steps", "2", "--out",
+              (folder_ / "out.png").string()});
+  const auto known = json_of(2, {"eval", "likelihood", run_dir.string(), "eval.max_samples=4"});
+  EXPECT_GT(known["mse"].get<double>(), known["mse_linear"].get<double>());
+}
+
 TEST_F(Pipeline, TrainingDrawsPicturesOnTheWay) {
   const auto recipe = tiny_diffusion_recipe(folder_, stages().latents);
   const Outcome outcome =
