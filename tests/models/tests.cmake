@@ -22,6 +22,9 @@ add_test(NAME interchange_transformers COMMAND sh -c
 add_test(NAME interchange_diffusers COMMAND sh -c
   "exec \${KILN_PYTHON:-python3} ${CMAKE_CURRENT_SOURCE_DIR}/interchange/diffusers_check.py $<TARGET_FILE:parity> ${PROJECT_SOURCE_DIR}/../shared/parity")
 set_tests_properties(interchange_transformers interchange_diffusers PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
+add_test(NAME interchange_bert_transformers COMMAND sh -c
+  "exec \${KILN_PYTHON:-python3} ${CMAKE_CURRENT_SOURCE_DIR}/interchange/bert_check.py $<TARGET_FILE:parity>")
+set_tests_properties(interchange_bert_transformers PROPERTIES LABELS full SKIP_RETURN_CODE 77 TIMEOUT 300)
 kiln_test(models/bert_test.cpp DEPS models TORCH)
 kiln_test(models/masking_test.cpp DEPS models)
 add_library(kiln_markov_text STATIC support/markov_text.cpp)
