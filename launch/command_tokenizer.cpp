@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -26,6 +28,7 @@ struct EncodeWords {
   std::string vocabulary;
   bool is_cased = false;
   bool has_pieces = false;
+  bool is_counted_only = false;
 };
 
 NormalizerOptions normalizer(bool is_cased) {
@@ -47,38 +50,59 @@ CommandResult train(TrainWords words) {
   return {ExitCode::kDone, {{"path", words.out}, {"vocab_size", vocabulary.size()}}};
 }
 
-/// A line of ids (or pieces) for each line of text.
-std::int64_t encode_lines(std::istream& in, const Tokenizer& tokenizer, Encoder& encoder,
-                          bool has_pieces) {
-  std::int64_t num_ids = 0;
-  for (std::string line; std::getline(in, line);) {
-    const std::vector<std::int32_t> ids = encoder.encode(line);
-    num_ids += std::ssize(ids);
-    std::string out;
-    for (const std::int32_t id : ids) {
-      if (!out.empty()) out += ' ';
-      out += has_pieces ? tokenizer.vocabulary().piece(id) : std::to_string(id);
-    }
-    fmt::print("{}\n", out);
+struct Encoded {
+  std::int64_t ids = 0, bytes = 0;
+  double cpu_s = 0;
+};
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+std::string joined(const std::vector<std::int32_t>& ids, const Vocabulary& vocabulary,
+                   bool has_pieces) {
+  std::string out;
+  for (const std::int32_t id : ids) {
+    if (!out.empty()) out += ' ';
+    out += has_pieces ? vocabulary.piece(id) : std::to_string(id);
   }
-  return num_ids;
+  return out;
+}
+
+/// A line of ids (or pieces) for each line of text, unless they are only counted.
+void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& vocabulary,
+                  Encoder& encoder, Encoded& sums) {
+  const double start = cpu_seconds();
+  std::vector<std::int32_t> ids;
+  for (std::string line; std::getline(in, line);) {
+    ids.clear();
+    encoder.encode(line, ids);
+    sums.ids += std::ssize(ids);
+    sums.bytes += std::ssize(line) + 1;
+    if (!words.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, words.has_pieces));
+  }
+  sums.cpu_s += cpu_seconds() - start;
 }
 
 CommandResult encode(const EncodeWords& words) {
   const Tokenizer tokenizer(Vocabulary::load(words.vocabulary), normalizer(words.is_cased));
   Encoder encoder(tokenizer);
-  std::int64_t num_ids = 0;
-  if (words.inputs.empty()) num_ids = encode_lines(std::cin, tokenizer, encoder, words.has_pieces);
+  Encoded sums;
+  if (words.inputs.empty()) {
+    encode_lines(std::cin, words, tokenizer.vocabulary(), encoder, sums);
+  }
   for (const auto& path : words.inputs) {
     std::ifstream in(path, std::ios::binary);
     if (!in) throw data_error("{}: cannot open this file", path.string());
-    num_ids += encode_lines(in, tokenizer, encoder, words.has_pieces);
+    encode_lines(in, words, tokenizer.vocabulary(), encoder, sums);
   }
   if (encoder.num_invalid() > 0) {
     log_warning("dropped {} invalid UTF-8 sequences", encoder.num_invalid());
   }
+  const double mb_per_s = static_cast<double>(sums.bytes) / 1e6 / std::max(sums.cpu_s, 1e-6);
+  if (words.is_counted_only) fmt::print("{} tokens, {:.1f} MB/s a core\n", sums.ids, mb_per_s);
   return {ExitCode::kDone,
-          {{"tokens", num_ids},
+          {{"tokens", sums.ids},
+           {"bytes", sums.bytes},
+           {"mb_per_s", mb_per_s},
            {"invalid_sequences", encoder.num_invalid()},
            {"tokenizer_hash", tokenizer.hash()}}};
 }
@@ -103,6 +127,7 @@ void declare_encode(CLI::App& app, const std::shared_ptr<EncodeWords>& words) {
   app.add_option("--vocab", words->vocabulary, "vocab.txt")->required();
   app.add_flag("--cased", words->is_cased, "Keeps case and accents.");
   app.add_flag("--pieces", words->has_pieces, "Prints pieces instead of ids.");
+  app.add_flag("--count", words->is_counted_only, "Prints only how many there are, and how fast.");
   set_examples(app, "  echo \"unaffable\" | kiln tokenizer encode --vocab vocab.txt --pieces");
 }
 

@@ -31,7 +31,7 @@ double mean(const std::vector<double>& values) {
 TEST(BertMarkov, ReachesTheExactOptimum) {
   BertObjective objective = markov::make_objective();
   markov::train(
-      {.ranks = 2, .steps = 1500, .global_batch = 128, .micro_batch = 64, .warmup_steps = 100},
+      {.ranks = 2, .steps = 3000, .global_batch = 128, .micro_batch = 64, .warmup_steps = 100},
       &objective);
   const Batch held_out = markov::make_batch(1'000'000, 1000, 1);
   const auto model = model_loss(objective, held_out);
