@@ -7,6 +7,7 @@
 # KILN_CUDA=OFF               builds for CPUs even where nvcc is found
 # KILN_CXX=g++                uses that compiler (default: clang++)
 # KILN_WERROR=ON              takes warnings for errors
+# KILN_SANITIZERS=ON          installs what the sanitizers need as well
 # KILN_JOBS=N                 compiles N files at a time
 #
 # Steps that are done already are skipped, so running it again costs a second.
@@ -65,6 +66,17 @@ install_packages() {
   done
   apt_install "${missing[@]}" ||
     die "apt-get install failed: $(tail -n 1 "$DEPS/apt.log")" "Log: $DEPS/apt.log"
+}
+
+# What clang links into programs with sanitizers; tests/run.sh --full asks for it.
+install_sanitizers() {
+  [[ "${KILN_SANITIZERS:-OFF}" == ON && "$(compiler)" == *clang* ]] || return 0
+  local package
+  package="libclang-rt-$("$(compiler)" -dumpversion | cut -d. -f1)-dev"
+  is_installed "$package" && return
+  say "packages: installing $package"
+  apt_install "$package" || die "apt-get install $package failed: $(tail -n 1 "$DEPS/apt.log")" \
+    "Log: $DEPS/apt.log"
 }
 
 # --- 2. LibTorch --------------------------------------------------------------------------------
@@ -159,6 +171,7 @@ build() {
 
 mkdir -p "$DEPS"
 install_packages
+install_sanitizers
 find_torch
 build
 say "done: build/bin/kiln"

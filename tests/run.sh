@@ -2,9 +2,9 @@
 # Builds and runs the tests; installs what is missing first (launch/setup.sh).
 #
 #   bash tests/run.sh          quick tier: everything not labelled "full"
-#   bash tests/run.sh --full   adds the long tests; the suite again as g++ builds it for CPUs alone,
-#                              with the address+undefined sanitizers; the thread sanitizer on
-#                              loader and communicators
+#   bash tests/run.sh --full   adds the long tests; the suite again, built for CPUs alone, with the
+#                              address+undefined sanitizers; the thread sanitizer on loader and
+#                              communicators
 #
 # Closing line: "N passed, M failed", counted in single test cases. Exit status 0 when
 # nothing failed.
@@ -35,15 +35,18 @@ run_suite() {  # $1: build folder, $2: name, then arguments for ctest
   cp "$folder/Testing/Temporary/LastTest.log" "${SUMMARY[-1]}"
 }
 
+cached() { sed -n "s/^$1:[A-Z]*=//p" build/CMakeCache.txt; }  # what build/ was configured with
+
 build_and_run() {  # $1: preset of a sanitizer, $2: targets, then arguments for ctest
   local preset=$1 targets=$2
   shift 2
-  cmake --preset "$preset" -DKILN_WERROR=ON -DKILN_TORCH="$(sed -n 's/^KILN_TORCH:PATH=//p' build/CMakeCache.txt)" >/dev/null &&
+  cmake --preset "$preset" -DKILN_WERROR=ON -DCMAKE_CXX_COMPILER="$(cached CMAKE_CXX_COMPILER)" \
+    -DKILN_TORCH="$(cached KILN_TORCH)" >/dev/null &&
     cmake --build "build-$preset" -j "${KILN_JOBS:-$(nproc)}" --target $targets || exit 1
   run_suite "build-$preset" "$preset" "$@"
 }
 
-KILN_TARGET=all bash launch/setup.sh || exit 1
+KILN_TARGET=all KILN_SANITIZERS=$([[ $FULL == yes ]] && echo ON || echo OFF) bash launch/setup.sh || exit 1
 run_suite build quick -LE full
 if [[ $FULL == yes ]]; then
   run_suite build full -L full
