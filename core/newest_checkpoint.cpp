@@ -72,11 +72,12 @@ std::string verdict_on_all_ranks(const Inspection& inspection, Communicator& com
   return "";
 }
 
-std::vector<fs::path> folders_on_all_ranks(const fs::path& run_dir, Communicator& communicator) {
+std::vector<fs::path> folders_on_all_ranks(const fs::path& run_dir, Communicator& communicator,
+                                           std::int64_t multiple_of) {
   std::string text;
   if (communicator.rank() == 0)
     for (const auto& folder : list_checkpoint_folders(run_dir))
-      text += folder.path.filename().string() + '/';
+      if (folder.step % multiple_of == 0) text += folder.path.filename().string() + '/';
   text = broadcast_text(communicator, text, 0);
   std::vector<fs::path> folders;
   for (std::size_t begin = 0; begin < text.size();) {
@@ -114,9 +115,10 @@ NewestCheckpoint find_newest(const fs::path& run_dir, const std::vector<fs::path
 
 }  // namespace
 
-NewestCheckpoint find_newest_checkpoint(const fs::path& run_dir, Communicator& communicator) {
-  return find_newest(run_dir, folders_on_all_ranks(run_dir, communicator), communicator.rank(),
-                     communicator.size(), [&](const Inspection& inspection) {
+NewestCheckpoint find_newest_checkpoint(const fs::path& run_dir, Communicator& communicator,
+                                        std::int64_t multiple_of) {
+  return find_newest(run_dir, folders_on_all_ranks(run_dir, communicator, multiple_of),
+                     communicator.rank(), communicator.size(), [&](const Inspection& inspection) {
                        return verdict_on_all_ranks(inspection, communicator);
                      });
 }

@@ -70,6 +70,11 @@ void check_ranges(RecipeReader& reader, const Recipe& recipe) {
   at_least("parallel.bucket_mb", recipe.parallel.bucket_mb, 0.001);
   at_least("checkpoint.every", static_cast<double>(recipe.checkpoint.every), 0);
   at_least("checkpoint.keep", static_cast<double>(recipe.checkpoint.keep), 1);
+  at_least("checkpoint.grace_s", recipe.checkpoint.grace_s, 0);
+  at_least("divergence.loss_sigma", recipe.divergence.loss_sigma, 0);
+  at_least("divergence.norm_sigma", recipe.divergence.norm_sigma, 0);
+  at_least("divergence.window", static_cast<double>(recipe.divergence.window), 2);
+  at_least("divergence.limit", static_cast<double>(recipe.divergence.limit), 0);
   at_least("log.every", static_cast<double>(recipe.log.every), 1);
   at_least("eval.every", static_cast<double>(recipe.eval.every), 0);
   at_least("eval.k", static_cast<double>(recipe.eval.k), 1);
@@ -92,6 +97,7 @@ Recipe read_engine_sections(RecipeReader& reader) {
   reader.read("ema", recipe.ema);
   reader.read("parallel", recipe.parallel);
   reader.read("checkpoint", recipe.checkpoint);
+  reader.read("divergence", recipe.divergence);
   reader.read("eval", recipe.eval);
   reader.read("log", recipe.log);
 
@@ -102,6 +108,7 @@ Recipe read_engine_sections(RecipeReader& reader) {
   check_choice(reader, "schedule.name", recipe.schedule.name,
                {"constant", "linear", "linear_after_warmup", "cosine"});
   check_choice(reader, "parallel.reduce_dtype", recipe.parallel.reduce_dtype, {"fp32", "bf16"});
+  check_choice(reader, "divergence.action", recipe.divergence.action, {"stop", "skip", "rollback"});
   check_choice(reader, "eval.pool", recipe.eval.pool, {"mean", "cls"});
   check_length(reader, recipe.train);
   resolve_micro_batch(reader, recipe.train);

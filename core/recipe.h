@@ -159,6 +159,7 @@ struct CheckpointOptions {
   std::int64_t keep = 3;
   std::int64_t keep_every = 0;
   bool async = true;
+  double grace_s = 0.0;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -167,6 +168,36 @@ struct CheckpointOptions {
     visit("keep_every", keep_every, "Also keeps every checkpoint whose step this divides; 0: none.",
           kExecution);
     visit("async", async, "Writes in the background; the loop stalls for the snapshot only.",
+          kExecution);
+    visit("grace_s", grace_s,
+          "Seconds from a stop signal until the ranks are killed: where another save would take "
+          "longer, the newest checkpoint stands. 0: as long as it takes. kiln launch sets it.",
+          kExecution);
+  }
+};
+
+struct DivergenceOptions {
+  std::string action = "stop";
+  double loss_sigma = 0.0;
+  double norm_sigma = 0.0;
+  std::int64_t window = 128;
+  std::int64_t limit = 10;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(
+        "action", action,
+        "What a step with a bad loss or gradient ends in: stop (exit status 6) | skip (no update) "
+        "| rollback (to the newest checkpoint, leaving out the samples since).",
+        kExecution);
+    visit(
+        "loss_sigma", loss_sigma,
+        "A loss so many standard deviations above its moving mean is bad too; 0: not finite only.",
+        kExecution);
+    visit("norm_sigma", norm_sigma, "The same for the gradient's 2-norm.", kExecution);
+    visit("window", window, "Steps the moving mean looks back, and the first that is judged.",
+          kExecution);
+    visit("limit", limit, "More bad steps without a quiet window between them end the run.",
           kExecution);
   }
 };
@@ -206,8 +237,8 @@ struct LogOptions {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("every", every, "Steps between lines of metrics.jsonl and of the console.", kExecution);
-    visit("ledger", ledger, "Writes down which samples, crops and masks every step saw (RUN/ledger).",
-          kExecution);
+    visit("ledger", ledger,
+          "Writes down which samples, crops and masks every step saw (RUN/ledger).", kExecution);
   }
 };
 
@@ -220,6 +251,7 @@ struct Recipe {
   EmaOptions ema;
   ParallelOptions parallel;
   CheckpointOptions checkpoint;
+  DivergenceOptions divergence;
   EvalOptions eval;
   LogOptions log;
 };

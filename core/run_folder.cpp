@@ -34,16 +34,18 @@ std::string this_host() {
 }
 
 /// The one line of RUN/lock.
-struct Holder {
-  std::string host;
-  std::int64_t pid = 0;
-  std::int64_t attempt = 0;
-  std::int64_t beat = 0;
-  friend bool operator==(const Holder&, const Holder&) = default;
-  bool is_same_process(const Holder& other) const {
-    return host == other.host && pid == other.pid && attempt == other.attempt;
-  }
-};
+using Holder = RunHolder;
+
+bool is_same_process(const Holder& one, const Holder& other) {
+  return one.host == other.host && one.pid == other.pid && one.attempt == other.attempt;
+}
+
+std::optional<Holder> parse_holder(const std::string& text) {
+  Holder holder;
+  std::istringstream line(text);
+  if (line >> holder.host >> holder.pid >> holder.attempt >> holder.beat) return holder;
+  return {};
+}
 
 /// The descriptor of RUN/lock. It is written in place, so that a full disk cannot stop the beat.
 class LockFile {
@@ -67,10 +69,7 @@ class LockFile {
   std::optional<Holder> holder() const {
     char text[kLineBytes + 1] = {};
     if (::pread(descriptor_, text, kLineBytes, 0) <= 0) return {};
-    Holder holder;
-    std::istringstream line(text);
-    if (line >> holder.host >> holder.pid >> holder.attempt >> holder.beat) return holder;
-    return {};
+    return parse_holder(text);
   }
 
   bool write(const Holder& holder) {
@@ -150,7 +149,7 @@ struct RunFolder::Impl {
     std::unique_lock guard(mutex);
     while (!ended.wait_for(guard, stop, interval, [&] { return stop.stop_requested(); })) {
       const auto holder = lock->holder();
-      if (!holder || !holder->is_same_process(self)) return;  // taken over while we were stopped
+      if (!holder || !is_same_process(*holder, self)) return;  // taken over while we were stopped
       ++self.beat;
       lock->write(self);
     }
@@ -159,7 +158,7 @@ struct RunFolder::Impl {
   ~Impl() {
     heart = {};
     const auto holder = lock ? lock->holder() : std::nullopt;
-    if (holder && holder->is_same_process(self)) lock->clear();
+    if (holder && is_same_process(*holder, self)) lock->clear();
   }
 };
 
@@ -189,7 +188,7 @@ RunFolder RunFolder::open(const fs::path& run_dir, Options options, FileSystem& 
   if (!is_certain) {  // where flock says nothing, of two that start at once the later line stays
     std::this_thread::sleep_for(options.heartbeat / 2);
     const auto now = lock->holder();
-    if (!now || !now->is_same_process(self)) throw in_use(run_dir, now);
+    if (!now || !is_same_process(*now, self)) throw in_use(run_dir, now);
   }
 
   raise_attempt(files, run_dir, self.attempt);
@@ -203,6 +202,12 @@ RunFolder RunFolder::open(const fs::path& run_dir, Options options, FileSystem& 
   impl->heart = std::jthread([raw = impl.get(), interval = options.heartbeat](
                                  std::stop_token stop) { raw->beat(stop, interval); });
   return RunFolder(std::move(impl));
+}
+
+std::optional<RunHolder> read_holder(const fs::path& run_dir) {
+  std::ifstream file(run_dir / "lock");
+  std::string line;
+  return std::getline(file, line) ? parse_holder(line) : std::nullopt;
 }
 
 std::int64_t read_attempt(const fs::path& run_dir) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,16 @@ class RunFolder {
   explicit RunFolder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+/// The process that holds RUN/, as RUN/lock has it: for onlookers. `beat` moves while it lives.
+struct RunHolder {
+  std::string host;
+  std::int64_t pid = 0;
+  std::int64_t attempt = 0;
+  std::int64_t beat = 0;
+  friend bool operator==(const RunHolder&, const RunHolder&) = default;
+};
+std::optional<RunHolder> read_holder(const std::filesystem::path& run_dir);
 
 /// RUN/attempt, or 0 if there is none.
 std::int64_t read_attempt(const std::filesystem::path& run_dir);

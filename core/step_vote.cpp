@@ -9,7 +9,7 @@
 namespace kiln {
 namespace {
 
-enum Slot : std::int64_t { kStep, kStop, kSaved, kFailed, kFirstWeight };
+enum Slot : std::int64_t { kStep, kStop, kSaved, kFailed, kShortOfTime, kFirstWeight };
 constexpr std::int64_t kSlots = 20;
 
 std::int64_t exact_integer(const std::string& name, double value) {
@@ -30,6 +30,7 @@ void StepVote::cast(const Ballot& ballot) {
   counts[kStop] = ballot.is_stop_requested;
   counts[kSaved] = ballot.has_saved;
   counts[kFailed] = ballot.has_failed_to_save;
+  counts[kShortOfTime] = ballot.is_short_of_time;
   names_.clear();
   for (const auto& [name, weight] : ballot.weights) {
     counts[kFirstWeight + static_cast<std::int64_t>(names_.size())] = exact_integer(name, weight);
@@ -49,6 +50,7 @@ const StepVote::Result& StepVote::result() {
              "ranks are not in the same step: this one is in {}", step_);
   result_ = {};
   result_.is_stop_requested = counts[kStop] > 0;
+  result_.is_short_of_time = counts[kShortOfTime] > 0;
   result_.num_saved = static_cast<int>(counts[kSaved]);
   result_.num_failed_to_save = static_cast<int>(counts[kFailed]);
   for (std::size_t i = 0; i < names_.size(); ++i) {

@@ -26,6 +26,7 @@ class StepVote {
     bool is_stop_requested = false;
     bool has_saved = false;  // this rank's checkpoint files are durable
     bool has_failed_to_save = false;
+    bool is_short_of_time = false;  // this rank would be killed in the middle of another save
     /// Denominators of the next step's micro-batches of this rank, added up. Integers. Every rank
     /// that has micro-batches gives the same names.
     std::map<std::string, double> weights;
@@ -34,6 +35,7 @@ class StepVote {
     bool is_stop_requested = false;  // on any rank
     int num_saved = 0;
     int num_failed_to_save = 0;
+    bool is_short_of_time = false;          // any rank
     std::map<std::string, double> weights;  // over the global batch; empty on ranks that gave none
   };
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "core/log.h"
 #include "core/on_all_ranks.h"
 #include "core/phase.h"
 
@@ -46,14 +47,16 @@ ExitCode Trainer::run() {
   while (!is_last_step()) {
     const StepVote::Result agreed = agree();
     if (agreed.is_stop_requested) {
-      save_and_finish();
+      save_in_time();
       return ExitCode::kStopped;
     }
     const std::vector<Batch> batches = take_batches(agreed);
     fetch_batches(samples_seen_ + parts_.recipe.train.global_batch);  // and vote on that step
 
-    for (std::size_t phase = 0; phase < phases_.size(); ++phase) train_phase(phase, batches);
-    parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums()));
+    bool is_good = true;  // of a bad step, phases and statistics that would follow are left out
+    is_resting_.assign(phases_.size(), true);
+    for (std::size_t i = 0; i < phases_.size() && is_good; ++i) is_good = train_phase(i, batches);
+    if (is_good) parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums()));
 
     ++step_;
     samples_seen_ += parts_.recipe.train.global_batch;
@@ -63,18 +66,21 @@ ExitCode Trainer::run() {
   return ExitCode::kDone;
 }
 
-void Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
+/// False: the step was judged bad and has changed nothing.
+bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
   set_phase(fmt::format("compute step {}", step_ + 1));
   GradientExchange& exchange = phases_[index]->exchange();
   if (phases_.size() > 1) {
     for (const auto& phase : phases_) phase->flat().require_gradients(phase == phases_[index]);
   }
+  is_resting_[index] = false;
   tables_[index].begin_step();
+  results_[index].reset();
   if (batches.empty()) exchange.begin_step();  // more ranks than micro-batches
   for (const Batch& batch : batches) {
     std::optional<Loss> loss = parts_.objective.loss(batch, context(), index);
     is_resting_[index] = !loss;  // on all ranks or on none
-    if (!loss) return;
+    if (!loss) return true;
     if (&batch == &batches.front()) exchange.begin_step();
     exchange.begin(batch.micro_batch, &batch == &batches.back());
     loss->value.backward();
@@ -87,18 +93,20 @@ void Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) 
     set_phase(fmt::format("exchange gradients of step {}", step_ + 1));
     exchange.finish();
   }
-  update(index);
+  return update(index);
 }
 
-void Trainer::update(std::size_t index) {
+bool Trainer::update(std::size_t index) {
   TrainingPhase& phase = *phases_[index];
   const double lr = parts_.schedule.at(samples_seen_);
-  const double norm = phase.update(lr, ema_.decay(phase.num_updates() + 1, samples_seen_));
-  if (!std::isfinite(norm)) throw_diverged(index, norm);
+  const double norm = phase.gradient_norm();
   if (index == 0) {
     report_.lr = lr;
     report_.grad_norm = norm;
   }
+  if (has_diverged(index, norm)) return false;
+  phase.update(norm, lr, ema_.decay(phase.num_updates() + 1, samples_seen_));
+  return true;
 }
 
 void Trainer::finish_step() {
@@ -161,6 +169,7 @@ Trainer::Trainer(Parts parts)
       num_micro_batches_(parts_.recipe.train.global_batch / parts_.recipe.train.micro_batch),
       end_samples_(end_of(parts_.recipe.train, parts_.total_samples)),
       ema_(parts_.recipe.ema, parts_.recipe.train.global_batch),
+      judge_(parts_.recipe.divergence),
       sums_(parts_.communicator, num_micro_batches_),
       vote_(parts_.communicator) {
   const Recipe& recipe = parts_.recipe;
@@ -182,8 +191,8 @@ Trainer::Trainer(Parts parts)
                                                       options, parts_.make_exchange,
                                                       parts_.communicator));
     tables_.emplace_back(parts_.communicator, num_micro_batches_);
-    is_resting_.push_back(false);
   }
+  results_.resize(phases_.size());
 }
 
 Trainer::~Trainer() = default;
@@ -200,6 +209,7 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   for (Buffer& buffer : parts_.objective.buffers()) {
     buffer.tensor.copy_(checkpoint.read("buffer/" + buffer.name));
   }
+  judge_.load(checkpoint.manifest().extra);
   step_ = checkpoint.step();
   samples_seen_ = checkpoint.samples_seen();
   saved_step_ = step_;
@@ -245,7 +255,7 @@ void Trainer::report_step() {
   report_.metrics.clear();
   for (std::size_t i = 0; i < phases_.size(); ++i) {
     if (is_resting_[i]) continue;
-    const MetricTable::Result sums = tables_[i].reduce();
+    const MetricTable::Result& sums = sums_of(i);
     if (i == 0) report_.loss = sums.loss;
     const std::string prefix = i == 0 ? "" : phases_[i]->name() + "/";
     if (i > 0) report_.metrics[prefix + "loss"] = sums.loss;
@@ -262,36 +272,19 @@ void Trainer::report_step() {
   last_reported_samples_ = samples_seen_;
 }
 
-void Trainer::throw_diverged(std::size_t index, double norm) {
-  const MetricTable::Result sums = tables_[index].reduce();
-  const std::int64_t size = parts_.recipe.train.micro_batch;
-  std::string where;
-  for (std::int64_t m = 0; m < num_micro_batches_; ++m) {
-    if (std::isfinite(sums.losses[static_cast<std::size_t>(m)])) continue;
-    const std::int64_t first = samples_seen_ + m * size;
-    where += fmt::format("{} {} (positions {} to {})", where.empty() ? "" : ",", m, first,
-                         first + size - 1);
-  }
-  finish_save();
-  throw Error(
-      ExitCode::kDiverged,
-      fmt::format(
-          "step {}: the gradient{} is no longer finite (2-norm {}, loss {}); {}. Nothing was "
-          "updated. Lower optimizer.lr, lengthen the warm-up or set train.clip_norm, and "
-          "go on from the last checkpoint",
-          step_ + 1, phases_.size() > 1 ? fmt::format(" of the {}", phases_[index]->name()) : "",
-          norm, sums.loss,
-          where.empty()
-              ? fmt::format("the losses of all micro-batches are, positions {} to {}",
-                            samples_seen_, samples_seen_ + parts_.recipe.train.global_batch - 1)
-              : "the loss is not in micro-batch" + where));
-}
-
 // ---- what ranks agree on
 // -----------------------------------------------------------------------------
 
 bool Trainer::is_stop_requested() const {
   return parts_.hooks.is_stop_requested && parts_.hooks.is_stop_requested();
+}
+
+bool Trainer::is_short_of_time() const {
+  const double grace_s = parts_.recipe.checkpoint.grace_s;
+  if (grace_s <= 0 || !parts_.writer || !parts_.hooks.stop_age_s) return false;
+  const CheckpointWriter::Cost cost = parts_.writer->cost();
+  // A quarter on top: for the manifest, and for a disk that is slower this time.
+  return parts_.hooks.stop_age_s() + 1.25 * (cost.snapshot_s + cost.write_s) > grace_s;
 }
 
 StepVote::Ballot Trainer::ballot() const {
@@ -300,6 +293,7 @@ StepVote::Ballot Trainer::ballot() const {
           .is_stop_requested = is_stop_requested(),
           .has_saved = is_save_unsettled_ && writer->has_succeeded(),
           .has_failed_to_save = is_save_unsettled_ && writer->has_failed(),
+          .is_short_of_time = is_short_of_time(),
           .weights = sum_of_weights(upcoming_)};
 }
 
@@ -335,6 +329,7 @@ void Trainer::save() {
   CheckpointState state = parts_.header;
   state.step = step_;
   state.samples_seen = samples_seen_;
+  judge_.save(state.extra);
   for (const auto& phase : phases_) {
     state.extra["updates/" + phase->name()] = phase->num_updates();
     phase->add_pieces(state);
@@ -359,6 +354,21 @@ void Trainer::finish_save() {
     poll_stop();
     if (is_save_unsettled_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+}
+
+/// After a signal: where ranks would be killed in the middle of another save, the newest checkpoint
+/// is what the run goes on from.
+void Trainer::save_in_time() {
+  finish_save();
+  const bool has_checkpoint = saved_step_ >= 0;
+  if (has_checkpoint && saved_step_ != step_ && vote_.poll(ballot()).is_short_of_time) {
+    log_warning(
+        "no time for another save within checkpoint.grace_s = {} s: {} steps since step {} "
+        "will be done again",
+        parts_.recipe.checkpoint.grace_s, step_ - saved_step_, saved_step_);
+    saved_step_ = step_;
+  }
+  save_and_finish();
 }
 
 void Trainer::save_and_finish() {

@@ -4,12 +4,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/checkpoint.h"
 #include "core/checkpoint_reader.h"
 #include "core/communicator.h"
+#include "core/divergence.h"
 #include "core/ema.h"
 #include "core/error.h"
 #include "core/loader.h"
@@ -29,11 +31,18 @@ class Trainer;
 struct TrainerHooks {
   /// A signal asks for a stop, on this rank. Polled once a step and while waiting for data; once
   /// true it stays true.
-  std::function<bool()> is_stop_requested;
+  std::function<bool()> is_stop_requested = {};
+  /// Seconds since that signal came; 0: none did. Asked when checkpoint.grace_s says how long there
+  /// is to save.
+  std::function<double()> stop_age_s = {};
   /// Every log.every steps, and for the first and last step.
-  std::function<void(const StepReport&)> report;
+  std::function<void(const StepReport&)> report = {};
   /// Every eval.every steps, and after the last.
-  std::function<void(Trainer&)> evaluate;
+  std::function<void(Trainer&)> evaluate = {};
+  /// A step was judged bad; called before anything is done about it.
+  std::function<void(const Divergence&)> diverged = {};
+  /// Collective: the checkpoint that divergence.action = "rollback" goes back to.
+  std::function<std::optional<CheckpointReader>()> checkpoint_to_return_to = {};
 };
 
 /// The training loop. Every rank makes one, with the same recipe, and calls run().
@@ -72,8 +81,8 @@ class Trainer {
   void load_weights(const ReadPiece& read);
 
   /// Trains to the end, to train.stop_after, or until a signal; saves. Returns kDone or kStopped.
-  /// Throws Error(kDiverged) on every rank when the gradient is no longer finite: nothing has been
-  /// updated by that step, and the message names micro-batches and positions.
+  /// A step whose loss or gradient is bad updates nothing; what follows is divergence.action:
+  /// Error(kDiverged) on every rank, naming micro-batches and positions, or the next step.
   ExitCode run();
 
   std::int64_t step() const { return step_; }  // steps done
@@ -98,19 +107,24 @@ class Trainer {
   void fetch_batches(std::int64_t first_sample);
   bool wait_for_data();
   std::vector<Batch> take_batches(const StepVote::Result& agreed);
-  void train_phase(std::size_t index, const std::vector<Batch>& batches);
-  void update(std::size_t index);
+  bool train_phase(std::size_t index, const std::vector<Batch>& batches);
+  bool update(std::size_t index);
   void finish_step();
   void report_step();
-  [[noreturn]] void throw_diverged(std::size_t index, double norm);
+  const MetricTable::Result& sums_of(std::size_t index);
+  bool has_diverged(std::size_t index, double norm);
+  [[noreturn]] void throw_diverged(const Divergence& divergence);
+  void roll_back(const Divergence& divergence);
 
   const StepVote::Result& agree();
   bool is_stop_requested() const;
+  bool is_short_of_time() const;
   StepVote::Ballot ballot() const;
   void settle_save(const StepVote::Result& agreed);
   void save();
   void finish_save();
   void save_and_finish();
+  void save_in_time();
 
   StepContext context() const;
   bool is_due(std::int64_t every) const;
@@ -121,8 +135,10 @@ class Trainer {
   std::int64_t end_samples_;  // where this call of run() ends
   EmaSchedule ema_;
   std::vector<std::unique_ptr<TrainingPhase>> phases_;
-  std::vector<MetricTable> tables_;  // by phase
-  std::vector<bool> is_resting_;     // by phase, in this step
+  std::vector<MetricTable> tables_;                          // by phase
+  std::vector<std::optional<MetricTable::Result>> results_;  // by phase, once reduced in this step
+  std::vector<bool> is_resting_;                             // by phase, in this step
+  DivergenceJudge judge_;
   OrderedSums sums_;
   StepVote vote_;
 

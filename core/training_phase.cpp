@@ -45,13 +45,15 @@ TrainingPhase::TrainingPhase(std::string name, std::vector<Parameter> parameters
              "the exchange leaves this rank {} of {} elements", num_owned, flat_->size());
 }
 
-double TrainingPhase::update(double lr, double ema_decay) {
+double TrainingPhase::gradient_norm() {
   BlockSums squares(*flat_, 1);
   for (const Slice& slice : slices_) add_squares(slice, exchange_->gradient(slice.range), squares);
   if (options_.is_sharded) communicator_.all_reduce(squares.table()).wait();
-  const double norm = std::sqrt(squares.total(0));
-  if (!std::isfinite(norm)) return norm;
+  return std::sqrt(squares.total(0));
+}
 
+void TrainingPhase::update(double norm, double lr, double ema_decay) {
+  KILN_CHECK(std::isfinite(norm), "gradient of 2-norm {}", norm);
   StepScalars scalars;
   scalars.lr = lr;
   scalars.gradient_scale = clip_factor(norm, options_.clip_norm);
@@ -62,7 +64,6 @@ double TrainingPhase::update(double lr, double ema_decay) {
     optimizer_.step(slice, exchange_->gradient(slice.range), *flat_, scalars, ratios);
   }
   exchange_->share_weights();
-  return norm;
 }
 
 std::vector<double> TrainingPhase::trust_ratios(const StepScalars& scalars) {

@@ -40,10 +40,11 @@ class TrainingPhase {
   std::int64_t num_updates() const { return num_updates_; }
   void set_num_updates(std::int64_t number) { num_updates_ = number; }
 
-  /// After exchange().finish(): clips, updates, averages, and makes the weights equal on all ranks.
-  /// Returns the 2-norm of the whole gradient before clipping, the same bits on all ranks; when it
-  /// is not finite, nothing has been changed.
-  double update(double lr, double ema_decay);
+  /// After exchange().finish(): 2-norm of the whole gradient, the same bits on all ranks.
+  double gradient_norm();
+  /// Clips, updates, averages, and makes the weights equal on all ranks. `norm` is that of the
+  /// gradient, and finite.
+  void update(double norm, double lr, double ema_decay);
 
   /// Adds the pieces this rank saves: master weights, moving average, moments. Views, not copies.
   void add_pieces(CheckpointState& state) const;

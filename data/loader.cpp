@@ -239,9 +239,9 @@ std::vector<Batch> ThreadedLoader::next() {
   if (state.failure) std::rethrow_exception(state.failure);
   if (!is_read) {
     throw data_error(
-        "no data for {} s: still reading {}. Is the file system alive? parallel.timeout_s bounds "
-        "this wait",
-        state.options.timeout_s, state.waited_for());
+        "rank {} has had no data for {} s: still reading {}. Is the file system alive? "
+        "parallel.timeout_s bounds this wait",
+        state.options.rank, state.options.timeout_s, state.waited_for());
   }
   std::vector<Batch> batches;
   for (auto& micro_batch : state.steps.front().micro_batches) {

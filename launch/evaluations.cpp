@@ -27,7 +27,8 @@ TrainAndTest extract_both(const Evaluated& evaluated) {
   const EvalOptions& options = evaluated.recipe.eval;
   const auto extract = [&](const OpenedData& data, std::int64_t max_samples) {
     return extract_features(evaluated.objective, data, max_samples, options.pool,
-                            evaluated.communicator, evaluated.device, evaluated.num_threads);
+                            evaluated.communicator, evaluated.device, evaluated.num_threads,
+                            evaluated.should_stop);
   };
   TrainAndTest both{extract(*evaluated.train_data, options.train_samples),
                     extract(evaluated.data, options.max_samples)};

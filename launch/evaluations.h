@@ -3,6 +3,7 @@
 #include <c10/core/Device.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -26,6 +27,8 @@ struct Evaluated {
   Communicator& communicator;    // for host tensors
   at::Device device;
   std::int64_t num_threads = 1;  // that read
+  /// Collective; true: EvaluationStopped is thrown on all ranks. None: nothing stops it.
+  std::function<bool()> should_stop = {};
 };
 
 /// "accuracy" of the k nearest labelled samples' vote.

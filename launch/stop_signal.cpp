@@ -1,20 +1,31 @@
 #include "launch/stop_signal.h"
 
+#include <time.h>
+
+#include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <initializer_list>
 
 namespace kiln {
 
 namespace {
 
-volatile std::sig_atomic_t stop_requested = 0;
+std::atomic<std::int64_t> requested_ns = 0;  // 0: not yet
+static_assert(std::atomic<std::int64_t>::is_always_lock_free);
+
+std::int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);  // allowed in a handler
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 void on_signal(int number) {
-  if (number == SIGINT && stop_requested) {
+  if (number == SIGINT && requested_ns != 0) {
     std::signal(SIGINT, SIG_DFL);
     std::raise(SIGINT);
   }
-  stop_requested = 1;
+  if (requested_ns == 0) requested_ns = now_ns();
 }
 
 }  // namespace
@@ -26,6 +37,11 @@ void install_stop_signals() {
   for (const int number : {SIGTERM, SIGUSR1, SIGINT}) sigaction(number, &action, nullptr);
 }
 
-bool is_stop_requested() { return stop_requested != 0; }
+bool is_stop_requested() { return requested_ns != 0; }
+
+double stop_age_s() {
+  const std::int64_t since = requested_ns;
+  return since == 0 ? 0.0 : static_cast<double>(now_ns() - since) * 1e-9;
+}
 
 }  // namespace kiln

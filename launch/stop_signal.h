@@ -6,5 +6,7 @@ namespace kiln {
 /// ends the process at once. A signal sets a flag and nothing else.
 void install_stop_signals();
 bool is_stop_requested();
+/// Seconds since the first such signal; 0: none came.
+double stop_age_s();
 
 }  // namespace kiln

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 
 #include "core/checkpoint.h"
@@ -20,6 +21,7 @@
 #include "dist/flight_recorder.h"
 #include "dist/nccl_communicator.h"
 #include "launch/device.h"
+#include "launch/divergence_log.h"
 #include "launch/environment.h"
 #include "launch/run_parts.h"
 #include "launch/stop_signal.h"
@@ -32,6 +34,13 @@
 namespace kiln {
 
 namespace {
+
+/// What the supervisor gives, where it is less than what the recipe says.
+void use_launchers_grace(CheckpointOptions& options) {
+  const char* text = std::getenv("KILN_GRACE_S");
+  const double grace_s = text ? std::atof(text) : 0.0;
+  if (grace_s > 0 && (options.grace_s == 0 || grace_s < options.grace_s)) options.grace_s = grace_s;
+}
 
 /// RUN/, which rank 0 holds for all of them.
 struct HeldFolder {
@@ -123,6 +132,17 @@ void restore(Trainer& trainer, TrainingSetup& setup, const NewestCheckpoint& new
   }
 }
 
+/// One whose step is due by checkpoint.every, so that it does not depend on how often the run was
+/// stopped in between.
+std::optional<CheckpointReader> checkpoint_to_return_to(const TrainingSetup& setup,
+                                                        const HeldFolder& folder, World& world) {
+  const std::int64_t every = setup.recipe.checkpoint.every;
+  if (every == 0) return {};
+  NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator(), every);
+  if (newest.reader) log_warning("rolling back to {}", newest.reader->folder().string());
+  return std::move(newest.reader);
+}
+
 void write_resolved_recipe(const TrainingSetup& setup, const HeldFolder& folder) {
   if (!folder.lock) return;
   write_file_atomically(posix_file_system(), folder.path / "recipe.toml",
@@ -151,6 +171,7 @@ std::unique_ptr<Communicator> connect_gpus(at::Device device, double timeout_s, 
 }
 
 CommandResult train_in(World& world, TrainingSetup& setup) {
+  use_launchers_grace(setup.recipe.checkpoint);
   const Recipe& recipe = setup.recipe;
   use_threads(recipe, world);
   check_ranks(setup, world);
@@ -186,11 +207,18 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
        .header = checkpoint_header(setup),
        .device = device,
        .hooks = {.is_stop_requested = is_stop_requested,
+                 .stop_age_s = stop_age_s,
                  .report =
                      [&](const StepReport& report) {
                        if (log) log->report(report);
                      },
-                 .evaluate = evaluate}});
+                 .evaluate = evaluate,
+                 .diverged =
+                     [&](const Divergence& divergence) {
+                       if (world.rank() == 0) log_divergence(divergence, setup, folder.path);
+                     },
+                 .checkpoint_to_return_to =
+                     [&] { return checkpoint_to_return_to(setup, folder, world); }}});
   restore(trainer, setup, newest);
   write_resolved_recipe(setup, folder);
   if (world.rank() == 0) {

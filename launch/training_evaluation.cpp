@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "core/file_io.h"
+#include "core/log.h"
 #include "core/picture.h"
 #include "launch/evaluations.h"
+#include "launch/features.h"
 #include "models/evaluation.h"
 
 namespace kiln {
@@ -49,8 +51,9 @@ void TrainingEvaluation::run(Trainer& trainer, const std::filesystem::path& run_
                             .train_data = train_data_ ? &*train_data_ : nullptr,
                             .communicator = world_.communicator(),
                             .device = device_,
-                            .num_threads = world_.cores()};
-  trainer.with_average_weights([&] {
+                            .num_threads = world_.cores(),
+                            .should_stop = [&] { return trainer.poll_stop(); }};
+  const auto evaluate = [&] {
     if (train_data_ && dynamic_cast<FeatureExtractor*>(setup_.objective.get())) {
       const Figures figures = evaluate_knn(evaluated);
       if (log) log->evaluation(trainer.step(), {{"knn_accuracy", figures.at("accuracy")}});
@@ -62,6 +65,13 @@ void TrainingEvaluation::run(Trainer& trainer, const std::filesystem::path& run_
     write_png(folder / fmt::format("step-{:09}.png", trainer.step()), picture.pixels);
     log->picture(trainer.step(), picture.title, static_cast<int>(picture.pixels.size(1)),
                  static_cast<int>(picture.pixels.size(0)), encode_png(picture.pixels));
+  };
+  trainer.with_average_weights([&] {
+    try {
+      evaluate();
+    } catch (const EvaluationStopped&) {  // by a signal, on all ranks at once
+      log_info("the evaluation after step {} is given up for the signal", trainer.step());
+    }
   });
 }
 

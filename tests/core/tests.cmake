@@ -1,6 +1,7 @@
 kiln_test(core/checkpoint_reader_test.cpp DEPS core TORCH LIBS GTest::gmock)
 kiln_test(core/checkpoint_test.cpp DEPS core TORCH LIBS GTest::gmock)
 kiln_test(core/checkpoint_tools_test.cpp DEPS core TORCH LIBS GTest::gmock)
+kiln_test(core/divergence_test.cpp DEPS core dist TORCH LIBS kiln::toy_training)
 kiln_test(core/ema_test.cpp DEPS core)
 kiln_test(core/flat_parameters_test.cpp DEPS core TORCH)
 kiln_test(core/metrics_log_test.cpp DEPS core)

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "core/philox.h"
 #include "core/run_folder.h"
 
@@ -78,7 +80,8 @@ std::optional<Loss> Objective::loss(const Batch& batch, const StepContext& conte
   const at::Tensor y = at::linear(at::tanh(at::linear(x, n.weight1, n.bias1)), n.weight2, n.bias2);
   const at::Tensor error = (y.to(at::kFloat) - batch.at("y")).square() * batch.at("mask");
   at::Tensor value = error.sum() / batch.weights.at("targets");
-  if (batch.micro_batch == broken_micro_batch) value = value * NAN;
+  const bool is_broken_step = broken_step < 0 || broken_step == context.step;
+  if (batch.micro_batch == broken_micro_batch && is_broken_step) value = value * broken_factor;
   last_usage_ = batch.at("x").to(at::kDouble).sum(0);
   const double count = batch.at("mask").sum().item<double>();
   return Loss{value, {{"error", {error.sum().detach(), count}}}};
@@ -145,6 +148,8 @@ Recipe recipe_of(const TrainingSetup& setup) {
   recipe.parallel.shard_optimizer = setup.is_sharded;
   recipe.parallel.bucket_mb = setup.bucket_mb;
   recipe.checkpoint.every = setup.save_every;
+  recipe.checkpoint.grace_s = setup.grace_s;
+  recipe.divergence = setup.divergence;
   recipe.eval.every = setup.evaluate ? 2 : 0;
   recipe.log.every = 1;
   return recipe;
@@ -156,6 +161,8 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
   const std::int64_t total = setup.steps * batch;
   Objective objective(setup.precision, setup.num_phases);
   objective.broken_micro_batch = setup.broken_micro_batch;
+  objective.broken_step = setup.broken_step;
+  objective.broken_factor = setup.broken_factor;
   Loader loader(objective, batch, kMicroBatch, communicator.rank(), communicator.size());
   if (communicator.rank() == 0) loader.missing_step = setup.missing_step;
   const ExchangeOptions exchange{.is_reproducible = setup.is_reproducible,
@@ -174,13 +181,19 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
   std::int64_t asked = 0;
   TrainerHooks hooks;
   hooks.report = [&](const StepReport& report) {
-    outcome.losses.push_back(report.loss);
+    outcome.losses.push_back(std::isfinite(report.loss) ? report.loss : -1.0);
     outcome.reports.push_back(report);
   };
   if (setup.is_stop_requested) {
     hooks.is_stop_requested = [&] { return setup.is_stop_requested(communicator.rank(), asked++); };
   }
+  hooks.stop_age_s = setup.stop_age_s;
   hooks.evaluate = setup.evaluate;
+  hooks.diverged = [&](const Divergence& divergence) { outcome.divergences.push_back(divergence); };
+  hooks.checkpoint_to_return_to = [&] {
+    return std::move(
+        find_newest_checkpoint(setup.run_dir, communicator, recipe.checkpoint.every).reader);
+  };
   Trainer trainer({.recipe = recipe,
                    .total_samples = total,
                    .schedule = Schedule(recipe.schedule, *recipe.optimizer.lr, total, 1000, batch),

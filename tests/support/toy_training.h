@@ -3,6 +3,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -36,8 +37,10 @@ class Objective final : public kiln::Objective {
   Sums sums() override;
   void after_step(const StepContext& context, const Sums& sums) override;
 
-  /// The loss of micro-batches with this number is not finite.
+  /// The loss of this micro-batch is multiplied by broken_factor, in broken_step or (-1) in all.
   std::int64_t broken_micro_batch = -1;
+  std::int64_t broken_step = -1;
+  double broken_factor = std::numeric_limits<double>::quiet_NaN();
   std::vector<std::int64_t> seen_steps;
 
  private:
@@ -87,6 +90,11 @@ struct TrainingSetup {
   bool saves_async = true;
   bool resumes = false;
   std::int64_t broken_micro_batch = -1;
+  std::int64_t broken_step = -1;
+  double broken_factor = std::numeric_limits<double>::quiet_NaN();
+  DivergenceOptions divergence;
+  double grace_s = 0.0;
+  std::function<double()> stop_age_s;
   /// Asked on every rank once a step.
   std::function<bool(int rank, std::int64_t step)> is_stop_requested;
   std::function<void(Trainer&)> evaluate;
@@ -94,7 +102,8 @@ struct TrainingSetup {
 };
 
 struct Outcome {
-  std::vector<double> losses;  // by step
+  std::vector<double> losses;  // by step; -1: not finite
+  std::vector<Divergence> divergences;
   std::vector<StepReport> reports;
   std::string weights_hash;
   ExitCode code = ExitCode::kInternal;
