@@ -62,8 +62,9 @@ Json measure(World& world, TrainingSetup& setup, const BenchWords& words) {
   if (words.what == "comm") return bench_comm(world, setup, words.repeats);
   if (words.what == "loader") return bench_loader(world, setup, words.repeats);
   if (words.what == "checkpoint") return bench_checkpoint(world, setup, words.repeats);
-  throw usage_error(
-      "{}", unknown_name("bench", words.what, {"step", "comm", "loader", "checkpoint", "startup"}));
+  throw usage_error("{}",
+                    unknown_name("bench", words.what,
+                                 {"step", "comm", "loader", "checkpoint", "startup", "recovery"}));
 }
 
 }  // namespace
@@ -75,6 +76,7 @@ CommandResult bench(const BenchWords& words) {
     return CommandResult{ExitCode::kDone, figures};
   };
   if (words.what == "startup") return finish(bench_startup(words), 0);
+  if (words.what == "recovery") return finish(bench_recovery(words), 0);
   TrainingSetup setup = read_training_setup(RecipeReader::from_file(words.recipe, words.overrides));
   return run_in_world(setup.recipe.parallel.timeout_s, [&](World& world) {
     use_threads(setup.recipe, world);

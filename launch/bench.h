@@ -14,10 +14,11 @@ namespace kiln {
 
 /// How `kiln bench` was called.
 struct BenchWords {
-  std::string what;                    // step | comm | loader | checkpoint | startup
+  std::string what;                    // step | comm | loader | checkpoint | startup | recovery
   std::string recipe;                  // TOML
   std::vector<std::string> overrides;  // section.key=value
   std::int64_t repeats = 20;
+  std::int64_t ranks = 2;  // that recovery starts
 };
 
 /// Measures, and beside it, in the same minutes, the ceiling the figure is held against. Result:
@@ -33,6 +34,7 @@ Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats);
 /// Starts programs of its own, alone.
 Json bench_startup(const BenchWords& words);
+Json bench_recovery(const BenchWords& words);
 
 /// Seconds of each of `repeats` calls, after one that is not counted.
 std::vector<double> seconds_of(std::int64_t repeats, const std::function<void()>& call);

@@ -12,11 +12,13 @@ std::function<CommandResult()> declare_bench(CLI::App& app) {
   app.add_option("what", words->what,
                  "step: training steps against the peak of matrix products; comm: all-reduce; "
                  "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
-                 "first step.")
+                 "first step; recovery: from the kill of a rank to the next step.")
       ->required();
   app.add_option("recipe", words->recipe, "What to measure with; default the tiny autoencoder.");
   app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");
   app.add_option("--repeats", words->repeats, "Measurements.")->check(CLI::Range(3, 100000));
+  app.add_option("--np", words->ranks, "Ranks that recovery starts (default 2).")
+      ->check(CLI::PositiveNumber);
   set_examples(
       app,
       "  kiln bench step configs/mae_base_imagenet.toml run.precision=bf16 --json\n"
