@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 
 #include "core/error.h"
@@ -59,6 +60,7 @@ std::string host_name() {
 Process::Process(ProcessOptions options) {
   const int launched_size = launcher_rank().size;
   if (launched_size == 1) {
+    if (std::getenv("OMPI_COMM_WORLD_SIZE")) end_with_launcher();
     communicator_ = make_local_communicator();
   } else {
     end_with_launcher();

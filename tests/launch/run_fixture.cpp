@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <thread>
 
 namespace kiln::test {
 
@@ -113,6 +114,64 @@ std::vector<std::string> train(int ranks, const std::filesystem::path& run_dir,
                                          "run.dir=" + run_dir.string(), "--json"});
   words.insert(words.end(), overrides.begin(), overrides.end());
   return ranks == 0 ? words : mpirun(ranks, words);
+}
+
+std::vector<std::string> launch(const std::vector<std::string>& words,
+                                const std::filesystem::path& run_dir,
+                                const std::vector<std::string>& overrides) {
+  std::vector<std::string> command = kiln({"launch"});
+  command.insert(command.end(), words.begin(), words.end());
+  command.push_back("--");
+  const std::vector<std::string> trained = train(0, run_dir, overrides);
+  command.insert(command.end(), trained.begin() + 1, trained.end());
+  return command;
+}
+
+namespace {
+
+std::vector<pid_t> processes_of(const std::filesystem::path& run_dir, const std::string& program,
+                                bool is_supervisor) {
+  std::vector<pid_t> found;
+  for (const pid_t pid : processes_with("run.dir=" + run_dir.string())) {
+    std::error_code ended;
+    const auto executable = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), ended);
+    std::string words;
+    std::getline(std::ifstream(fmt::format("/proc/{}/cmdline", pid)), words);
+    const bool launches = words.find(std::string("kiln") + '\0' + "launch") != std::string::npos;
+    if (!ended && executable.filename().string().starts_with(program) && launches == is_supervisor)
+      found.push_back(pid);
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<pid_t> ranks_of(const std::filesystem::path& run_dir) {
+  return processes_of(run_dir, "kiln", false);
+}
+
+std::vector<pid_t> launchers_of(const std::filesystem::path& run_dir) {
+  return processes_of(run_dir, "orterun", false);
+}
+
+std::int64_t last_logged_step(const std::filesystem::path& run_dir) {
+  std::int64_t step = 0;
+  std::ifstream in(run_dir / "metrics.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    const auto parsed = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (parsed.is_object()) step = parsed.value("step", step);
+  }
+  return step;
+}
+
+bool wait_for_step(const Program& program, const std::filesystem::path& run_dir, std::int64_t step,
+                   std::chrono::seconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (last_logged_step(run_dir) < step) {
+    if (program.has_ended() || std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
 }
 
 std::map<std::int64_t, double> losses(const std::filesystem::path& run_dir) {

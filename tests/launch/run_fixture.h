@@ -21,6 +21,22 @@ std::filesystem::path tiny_mae_recipe(const std::filesystem::path& folder);
 std::vector<std::string> train(int ranks, const std::filesystem::path& run_dir,
                                const std::vector<std::string>& overrides = {});
 
+/// The same under `kiln launch WORDS... --`.
+std::vector<std::string> launch(const std::vector<std::string>& words,
+                                const std::filesystem::path& run_dir,
+                                const std::vector<std::string>& overrides = {});
+
+/// Living ranks of the run.
+std::vector<pid_t> ranks_of(const std::filesystem::path& run_dir);
+/// Living launchers: mpirun processes that have the run on their command line.
+std::vector<pid_t> launchers_of(const std::filesystem::path& run_dir);
+
+/// The last step of metrics.jsonl; 0: none yet.
+std::int64_t last_logged_step(const std::filesystem::path& run_dir);
+/// Until it is at least `step`; false when the limit passes or the program ends first.
+bool wait_for_step(const Program& program, const std::filesystem::path& run_dir, std::int64_t step,
+                   std::chrono::seconds limit = std::chrono::seconds(60));
+
 /// Loss of each logged step, as exact as metrics.jsonl has it.
 std::map<std::int64_t, double> losses(const std::filesystem::path& run_dir);
 

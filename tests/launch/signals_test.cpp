@@ -136,7 +136,7 @@ class LaunchSignals : public Signals, public testing::WithParamInterface<int> {}
 
 TEST_P(LaunchSignals, AreTurnedIntoASaveAnd75) {
   auto words = train(0, run_dir_, long_run());
-  std::vector<std::string> command = kiln({"launch", "-np", "2", "--"});
+  std::vector<std::string> command = kiln({"launch", "-np", "2", "--max-restarts", "0", "--"});
   command.insert(command.end(), words.begin() + 1, words.end());
   Program program(command);
   wait_until_training(program);
@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(TermAndInterrupt, LaunchSignals, testing::Values(SIGTER
 
 TEST_F(Signals, LaunchReturns5WhenARankIsKilled) {
   auto words = train(0, run_dir_, long_run());
-  std::vector<std::string> command = kiln({"launch", "-np", "2", "--"});
+  std::vector<std::string> command = kiln({"launch", "-np", "2", "--max-restarts", "0", "--"});
   command.insert(command.end(), words.begin() + 1, words.end());
   Program program(command);
   wait_until_training(program);

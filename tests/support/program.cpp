@@ -81,17 +81,19 @@ Program::~Program() {
 
 void Program::signal(int number) const { kill(pid_, number); }
 
+bool Program::has_ended() const {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid_;
+}
+
 std::string Program::err_so_far() const { return text_of(folder_ / "err"); }
 
 bool Program::wait_for_error_text(const std::string& text, std::chrono::seconds limit) const {
   const auto deadline = Clock::now() + limit;
   while (Clock::now() < deadline) {
     if (err_so_far().find(text) != std::string::npos) return true;
-    siginfo_t info{};
-    if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-        info.si_pid == pid_) {
-      return err_so_far().find(text) != std::string::npos;
-    }
+    if (has_ended()) return err_so_far().find(text) != std::string::npos;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   return false;

@@ -33,6 +33,7 @@ class Program {
 
   pid_t pid() const { return pid_; }
   void signal(int number) const;
+  bool has_ended() const;
   /// True once `text` stands in what was written to standard error so far; false when `limit`
   /// passes or the program ends first.
   bool wait_for_error_text(const std::string& text, std::chrono::seconds limit) const;
