@@ -1,0 +1,128 @@
+// AE-5, LDM-3 and DIT-3: the tiny recipes of configs/ learn. The autoencoder is held against the
+// mean picture; the networks that draw latents against the best linear predictor, and their samples
+// against latents that no network drew.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/launch/run_fixture.h"
+
+namespace kiln::test {
+namespace {
+
+const std::filesystem::path kSource = KILN_SOURCE_DIR;
+const std::filesystem::path kPictures = kSource / "../shared/data/fashion-mnist";
+constexpr std::chrono::seconds kLong(2400);
+
+nlohmann::json json_of(std::vector<std::string> words) {
+  words.push_back("--json");
+  const Outcome outcome = run(words, kLong);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  return outcome.exit_code == 0 ? outcome.json() : nlohmann::json::object();
+}
+
+std::string import(const std::string& split, const std::filesystem::path& out) {
+  const auto file = [&](const char* kind) { return (kPictures / (split + kind)).string(); };
+  json_of(kiln({"data", "import", "idx", file("-images-idx3-ubyte.gz"),
+                file("-labels-idx1-ubyte.gz"), "--out", out.string()}));
+  return out.string();
+}
+
+double latent_scale(const std::filesystem::path& latents) {
+  std::ifstream in(latents / "dataset.json");
+  const auto text = nlohmann::json::parse(in)["attributes"]["latent_scale"].get<std::string>();
+  return std::stod(text);
+}
+
+class DiffusionLearning : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(kPictures)) GTEST_SKIP() << kPictures << " is not here";
+    train_path_ = import("train", folder_ / "train");
+    test_path_ = import("t10k", folder_ / "test");
+  }
+  nlohmann::json train(const std::string& recipe, const std::string& name,
+                       std::vector<std::string> words) {
+    words.insert(words.begin(),
+                 {"train", (kSource / "configs" / recipe).string(),
+                  "run.dir=" + (folder_ / name).string(), fmt::format("run.seed={}", GetParam())});
+    return json_of(mpirun(2, kiln(words)));
+  }
+  std::string autoencoder() {
+    train("autoencoder_tiny_fashion.toml", "autoencoder",
+          {"data.path=" + train_path_, "eval.path=" + test_path_});
+    return (folder_ / "autoencoder").string();
+  }
+  std::string latents_of(const std::string& pictures, const std::string& autoencoder,
+                         const std::string& name) {
+    json_of(mpirun(
+        2, kiln({"encode", autoencoder, "--data", pictures, "--out", (folder_ / name).string()})));
+    return (folder_ / name).string();
+  }
+  /// `slack` widens the bounds on distances.
+  void expect_samples(const std::string& run, const std::string& latents, double slack) {
+    const auto known = json_of(mpirun(
+        2, kiln({"eval", "likelihood", run, "eval.path=" + latents, "eval.max_samples=1024"})));
+    const double mse = known["mse"], linear = known["mse_linear"];
+    const auto made = json_of(
+        mpirun(2, kiln({"eval", "fid", run, "eval.path=" + train_path_, "eval.max_samples=10000",
+                        "--num", "2000", "--steps", "25", "--controls"})));
+    const double distance = made["frechet_distance"];
+    const double of_noise = distance / made["frechet_noise_latents"].get<double>();
+    const double of_normal = distance / made["frechet_normal_latents"].get<double>();
+    const auto guided = json_of(
+        mpirun(2, kiln({"eval", "fid", run, "eval.path=" + train_path_, "eval.max_samples=10000",
+                        "--num", "1000", "--steps", "25", "--guidance", "2"})));
+    const double accuracy = guided["class_accuracy"];
+    fmt::print(
+        "seed {}: {} mse {:.4f} (linear {:.4f}), Frechet {:.4f} = {:.3f} of noise's, {:.3f} "
+        "of the normal's; class accuracy {:.3f}\n",
+        GetParam(), run, mse, linear, distance, of_noise, of_normal, accuracy);
+    EXPECT_LT(mse, linear);
+    EXPECT_LT(of_noise, 0.35 * slack);
+    EXPECT_LT(of_normal, 0.60 * slack);
+    EXPECT_GT(accuracy, 0.60);
+  }
+
+  const std::filesystem::path folder_ = fresh_folder("diffusion_learning");
+  std::string train_path_, test_path_;
+};
+
+TEST_P(DiffusionLearning, BothStagesLearn) {
+  const std::string encoder = autoencoder();
+  const auto pixels = json_of(kiln({"eval", "reconstruct", encoder, "eval.max_samples=2000"}));
+  const double of_mean_picture =
+      pixels["l1"].get<double>() / pixels["l1_mean_picture"].get<double>();
+  fmt::print("seed {}: PSNR {:.2f} dB, L1 {:.3f} of the mean picture's\n", GetParam(),
+             pixels["psnr"].get<double>(), of_mean_picture);
+  EXPECT_GT(pixels["psnr"].get<double>(), 18.0);
+  EXPECT_LT(of_mean_picture, 0.45);
+
+  const std::string latents = latents_of(train_path_, encoder, "latents");
+  const std::string held_out = latents_of(test_path_, encoder, "latents-test");
+  EXPECT_NEAR(latent_scale(latents) / latent_scale(held_out), 1.0, 0.02);
+
+  const std::vector<std::string> words = {"data.path=" + latents, "model.autoencoder=" + encoder};
+  train("ldm_tiny_fashion.toml", "ldm", words);
+  expect_samples((folder_ / "ldm").string(), held_out, 1.0);
+  train("dit_tiny_fashion.toml", "dit", words);
+  expect_samples((folder_ / "dit").string(), held_out, 1.15);
+}
+
+TEST_P(DiffusionLearning, CodesAreInUse) {
+  train("autoencoder_tiny_vq_fashion.toml", "vq",
+        {"data.path=" + train_path_, "eval.path=" + test_path_});
+  const auto pixels =
+      json_of(kiln({"eval", "reconstruct", (folder_ / "vq").string(), "eval.max_samples=2000"}));
+  fmt::print("seed {}: VQ PSNR {:.2f} dB, {:.1f} codes in use\n", GetParam(),
+             pixels["psnr"].get<double>(), pixels["codebook_perplexity"].get<double>());
+  EXPECT_GT(pixels["psnr"].get<double>(), 17.0);
+  EXPECT_GT(pixels["codebook_perplexity"].get<double>(), 32.0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, DiffusionLearning, testing::Values(1, 2, 3));
+
+}  // namespace
+}  // namespace kiln::test
