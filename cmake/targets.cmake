@@ -46,8 +46,10 @@ function(kiln_library)
   if(ARG_CUDA_SOURCES)
     set_source_files_properties(${ARG_CUDA_SOURCES} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
     target_compile_options(${target} PRIVATE
-      $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>)
-    target_link_libraries(${target} PUBLIC CUDA::cudart)
+      $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Werror=all-warnings
+      -Xcompiler=-Wall,-Wextra,-Werror>)
+    # For linking only: the plain sources of whoever uses the library need no header of CUDA.
+    target_link_libraries(${target} PUBLIC $<LINK_ONLY:CUDA::cudart>)
   endif()
 endfunction()
 

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/optimizer_gpu.h"
 #include "core/optimizer_tensors.h"
 
 namespace kiln {
@@ -93,6 +94,7 @@ double BlockSums::total(std::int64_t row) const {
 }
 
 void add_squares(const Slice& slice, const at::Tensor& gradient, BlockSums& sums) {
+  if (has_gpu_kernels_for(slice)) return add_squares_on_gpu(slice, gradient, sums);
   if (!gradient.device().is_cpu()) return add_squares_of_tensors(slice, gradient, sums);
   const float* values = gradient.data_ptr<float>();
   double* row = sums.row(0);
@@ -150,7 +152,10 @@ void Optimizer::prepare(const Slice& slice, const at::Tensor& gradient, const Fl
   check_slice(slice, gradient);
   if (uses_tensors(slice)) {
     const auto scalars_at = [&](std::size_t i) { return scalars_of(flat.entries()[i], scalars); };
-    return prepare_tensors(slice, gradient, {rule_, scalars_at, scalars.gradient_scale}, sums);
+    const TensorUpdate update{rule_, scalars_at, scalars.gradient_scale};
+    return path_ == Path::kByDevice && has_gpu_kernels_for(slice)
+               ? prepare_on_gpu(slice, gradient, update, sums)
+               : prepare_tensors(slice, gradient, update, sums);
   }
   double* parameter = sums.row(0);
   double* direction = sums.row(1);
@@ -185,8 +190,10 @@ void Optimizer::step(const Slice& slice, const at::Tensor& gradient, const FlatP
     return s;
   };
   if (uses_tensors(slice)) {
-    return step_tensors(slice, gradient,
-                        {rule_, scalars_at, scalars.gradient_scale, scalars.ema_decay});
+    const TensorUpdate update{rule_, scalars_at, scalars.gradient_scale, scalars.ema_decay};
+    return path_ == Path::kByDevice && has_gpu_kernels_for(slice)
+               ? step_on_gpu(slice, gradient, update)
+               : step_tensors(slice, gradient, update);
   }
   for_each_segment(slice, [&](const Segment& segment) {
     const SegmentMemory memory = memory_of(slice, segment, gradient, scalars);

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "core/optimizer_element.h"
 
 namespace kiln {
 namespace {
@@ -57,14 +58,7 @@ template <typename RuleT, bool kFinishing, bool kHasCopy, bool kHasEma>
     float v = 0.0f;
     if constexpr (RuleT::kNumMoments == 2) v = moment2[i];
     const float g = gradient[i] * scale;
-    float p = master[i];
-    float u;
-    if constexpr (kFinishing) {
-      u = RuleT::direction_again(s, p, g, m, v);
-    } else {
-      u = RuleT::direction(s, p, g, m, v);
-    }
-    p = RuleT::apply(s, p, u, m);
+    const float p = updated<RuleT, kFinishing>(s, master[i], g, m, v);
     master[i] = p;
     moment1[i] = m;
     if constexpr (RuleT::kNumMoments == 2) moment2[i] = v;

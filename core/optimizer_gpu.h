@@ -1,0 +1,19 @@
+#pragma once
+
+#include "core/optimizer_tensors.h"
+
+// The optimizer on a GPU by kernels, one launch a slice where core/optimizer_tensors.h takes ten
+// for every tensor. Same results up to the order of sums. A build without CUDA has
+// no_optimizer_gpu.cpp.
+
+namespace kiln {
+
+/// Whether this build has kernels for the device the slice lies on.
+bool has_gpu_kernels_for(const Slice& slice);
+
+void add_squares_on_gpu(const Slice& slice, const at::Tensor& gradient, BlockSums& sums);
+void prepare_on_gpu(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update,
+                    BlockSums& sums);
+void step_on_gpu(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update);
+
+}  // namespace kiln
