@@ -14,8 +14,8 @@ namespace kiln {
 
 /// How `kiln bench` was called.
 struct BenchWords {
-  std::string what;                    // step | comm | loader | checkpoint | startup | recovery
-  std::string recipe;                  // TOML
+  std::string what;    // step | comm | kernels | loader | checkpoint | startup | recovery
+  std::string recipe;  // TOML
   std::vector<std::string> overrides;  // section.key=value
   std::int64_t repeats = 20;
   std::int64_t ranks = 2;  // that recovery starts
@@ -30,6 +30,7 @@ using Json = nlohmann::ordered_json;
 // One file each, collective: the figures of one kind.
 Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_comm(World& world, const TrainingSetup& setup, std::int64_t repeats);
+Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeats);
 Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats);
 /// Starts programs of its own, alone.

@@ -11,6 +11,7 @@ std::function<CommandResult()> declare_bench(CLI::App& app) {
   words->recipe = "configs/mae_tiny_fashion.toml";
   app.add_option("what", words->what,
                  "step: training steps against the peak of matrix products; comm: all-reduce; "
+                 "kernels: fused operators beside their plain versions; "
                  "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
                  "first step; recovery: from the kill of a rank to the next step.")
       ->required();

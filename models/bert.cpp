@@ -73,9 +73,9 @@ Bert::Bert(const BertShape& choice, const at::TensorOptions& options) : shape(ch
 }
 
 at::Tensor Bert::embed(const Input& input, DropoutStream& drop) const {
-  at::Tensor x = at::embedding(word_embeddings, input.tokens);  // [B, L, D]
-  x = x + at::embedding(position_embeddings, input.position);
-  x = x + (input.segment.defined() ? at::embedding(segment_embeddings, input.segment)
+  at::Tensor x = fused_embedding(word_embeddings, input.tokens);  // [B, L, D]
+  x = x + fused_embedding(position_embeddings, input.position);
+  x = x + (input.segment.defined() ? fused_embedding(segment_embeddings, input.segment)
                                    : segment_embeddings[0]);
   return drop.dropout(embeddings_norm->forward(x), shape.dropout);
 }
@@ -86,10 +86,25 @@ at::Tensor Bert::encode(const Input& input, DropoutStream& drop) const {
   return x;
 }
 
-at::Tensor Bert::pool(const at::Tensor& x) const { return pooler->forward(x.select(1, 0)).tanh(); }
+at::Tensor Bert::encode_rows(const Input& input, const at::Tensor& rows,
+                             DropoutStream& drop) const {
+  const auto pick = [&](const at::Tensor& all) {
+    return all.reshape({-1, all.size(-1)}).index_select(0, rows);
+  };
+  at::Tensor x = embed(input, drop);
+  if (blocks.empty()) return pick(x);
+  for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
+    x = blocks[i]->forward(x, input.mask, drop);
+  }
+  return blocks.back()->forward_rows(x, input.mask, drop, pick);
+}
+
+at::Tensor Bert::pool(const at::Tensor& x) const {
+  return pooler->forward(x.dim() == 3 ? x.select(1, 0) : x).tanh();
+}
 
 at::Tensor Bert::mlm_logits(const at::Tensor& x) const {
-  return at::linear(mlm->transform(x), word_embeddings, mlm->bias);
+  return fused_linear(mlm->transform(x), word_embeddings, mlm->bias);
 }
 
 at::Tensor Bert::pair_logits(const at::Tensor& pooled) const { return pair_head->forward(pooled); }

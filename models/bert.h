@@ -61,7 +61,10 @@ struct Bert : torch::nn::Module {
   /// Sum of the three embeddings, layer norm, dropout: [B, L, D].
   at::Tensor embed(const Input& input, DropoutStream& drop) const;
   at::Tensor encode(const Input& input, DropoutStream& drop) const;  // [B, L, D]
-  /// tanh of a linear map of the first token: [B, L, D] -> [B, D].
+  /// Rows of encode()'s result, numbered b * L + l: rows [K] -> [K, D]. The last block computes no
+  /// more than it must.
+  at::Tensor encode_rows(const Input& input, const at::Tensor& rows, DropoutStream& drop) const;
+  /// tanh of a linear map of the first token: [B, L, D], or those tokens [B, D] -> [B, D].
   at::Tensor pool(const at::Tensor& x) const;
   /// Scores over the vocabulary for any rows of the encoder's output: [..., D] -> [..., V].
   at::Tensor mlm_logits(const at::Tensor& x) const;

@@ -13,14 +13,9 @@ at::Tensor at_least_fp32(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
 }
 
-/// Sum of -log softmax(logits)[label] over rows.
-at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {
-  return at::cross_entropy_loss(at_least_fp32(logits), labels, {}, at::Reduction::Sum);
-}
-
-at::Tensor count_hits(const at::Tensor& logits, const at::Tensor& labels) {
-  const at::NoGradGuard no_grad;
-  return logits.argmax(-1).eq(labels).sum();
+/// Numbers of the first tokens among the rows of tokens [B, L].
+at::Tensor first_tokens(const at::Tensor& tokens) {
+  return at::arange(tokens.size(0), tokens.options()).mul_(tokens.size(1));
 }
 
 at::Tensor tensor_of(const std::vector<std::int64_t>& values) {
@@ -104,27 +99,32 @@ std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& c
     throw usage_error("an encoder without model.head = \"mlm\" cannot be pretrained");
   DropoutStream drop =
       context.is_training ? DropoutStream(context.seed, batch.first_position) : DropoutStream();
-  const at::Tensor x = network_->encode(bert_input(batch, "input_ids"), drop);  // [B, L, D]
   const at::Tensor& labels = batch.at("masked_token");
-  const at::Tensor rows =
-      x.reshape({-1, x.size(2)}).index_select(0, batch.at("masked_place"));  // [K, D]
-  const at::Tensor logits = network_->mlm_logits(rows);                      // [K, V]
-  const at::Tensor mlm = cross_entropy_sum(logits, labels);
-  const auto num_masked = static_cast<double>(labels.size(0));
+  const std::int64_t K = labels.size(0);
+  const bool has_pairs = shape().has_pair_head;
+  // Of the last block's result only the masked tokens and, for the pairs, the first ones are read.
+  at::Tensor rows = batch.at("masked_place");
+  if (has_pairs) rows = at::cat({rows, first_tokens(batch.at("input_ids"))});
+  const at::Tensor x =
+      network_->encode_rows(bert_input(batch, "input_ids"), rows, drop);  // [K, D] or [K + B, D]
+  const CrossEntropy mlm =
+      fused_cross_entropy(network_->mlm_logits(has_pairs ? x.narrow(0, 0, K) : x), labels);
+  const auto num_masked = static_cast<double>(K);
 
   Loss loss;
-  loss.value = mlm / std::max(batch.weights.at("masked"), 1.0);
-  loss.metrics["mlm_loss"] = {mlm.detach(), num_masked};
-  loss.metrics["mlm_accuracy"] = {count_hits(logits, labels), num_masked};
-  if (!shape().has_pair_head) return loss;
+  loss.value = mlm.sum / std::max(batch.weights.at("masked"), 1.0);
+  loss.metrics["mlm_loss"] = {mlm.sum.detach(), num_masked};
+  loss.metrics["mlm_accuracy"] = {mlm.hits, num_masked};
+  if (!has_pairs) return loss;
 
   const at::Tensor& pair_labels = batch.at("pair_label");
-  const at::Tensor pair_logits = network_->pair_logits(network_->pool(x));  // [B, 2]
-  const at::Tensor pairs = cross_entropy_sum(pair_logits, pair_labels);
+  const at::Tensor first = x.narrow(0, K, x.size(0) - K);  // [B, D]
+  const CrossEntropy pairs =
+      fused_cross_entropy(network_->pair_logits(network_->pool(first)), pair_labels);
   const auto num_pairs = static_cast<double>(pair_labels.size(0));
-  loss.value = loss.value + pairs / std::max(batch.weights.at("pairs"), 1.0);
-  loss.metrics["pair_loss"] = {pairs.detach(), num_pairs};
-  loss.metrics["pair_accuracy"] = {count_hits(pair_logits, pair_labels), num_pairs};
+  loss.value = loss.value + pairs.sum / std::max(batch.weights.at("pairs"), 1.0);
+  loss.metrics["pair_loss"] = {pairs.sum.detach(), num_pairs};
+  loss.metrics["pair_accuracy"] = {pairs.hits, num_pairs};
   return loss;
 }
 

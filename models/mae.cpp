@@ -92,8 +92,14 @@ at::Tensor MaskedAutoencoder::forward(const at::Tensor& visible, const at::Tenso
   const std::int64_t V = mae.num_visible();
   const at::Tensor latent = encode(visible, ids_shuffle.narrow(1, 0, V), drop);  // [B, 1 + V, D]
   at::Tensor x = embed_decoder(latent, ids_shuffle);                             // [B, 1 + L, E]
-  for (const auto& block : decoder_blocks) x = block->forward(x, {}, drop);
-  return predict(x.narrow(1, 1 + V, mae.num_masked()));  // [B, M, P]
+  const auto pick_masked = [&](const at::Tensor& all) {
+    return all.narrow(1, 1 + V, mae.num_masked());
+  };
+  if (decoder_blocks.empty()) return predict(pick_masked(x));
+  for (std::size_t i = 0; i + 1 < decoder_blocks.size(); ++i) {
+    x = decoder_blocks[i]->forward(x, {}, drop);
+  }
+  return predict(decoder_blocks.back()->forward_rows(x, {}, drop, pick_masked));  // [B, M, P]
 }
 
 at::Tensor mae_target(const at::Tensor& patches, bool is_normalised) {

@@ -84,7 +84,7 @@ void affine_row(const T* __restrict h, const T* __restrict gamma, const T* __res
   if (gamma && beta) {
     for (std::int64_t i = 0; i < count; ++i) {
       const float hat = (load(h[i]) - mean) * rstd;
-      store(n[i], __builtin_fmaf(hat, load(gamma[i]) + offset, load(beta[i])));
+      store(n[i], multiply_add(hat, load(gamma[i]) + offset, load(beta[i])));
     }
     return;
   }

@@ -43,10 +43,18 @@ ResidualNormOutput TransformerBlock::join(const at::Tensor& x, const at::Tensor&
 
 at::Tensor TransformerBlock::forward(const at::Tensor& x, const at::Tensor& mask,
                                      DropoutStream& drop) const {
-  if (block.drop_path > 0.0 && drop.is_active()) return forward_with_drop_path(x, mask, drop);
+  return forward_rows(x, mask, drop, [](const at::Tensor& all) { return all; });
+}
+
+at::Tensor TransformerBlock::forward_rows(const at::Tensor& all, const at::Tensor& mask,
+                                          DropoutStream& drop, const Pick& pick) const {
+  if (block.drop_path > 0.0 && drop.is_active()) {
+    return pick(forward_with_drop_path(all, mask, drop));
+  }
   const bool is_post = block.order == NormOrder::kPost;
-  const at::Tensor mixed = attn->mix(is_post ? x : norm1->forward(x), mask, drop);
-  const at::Tensor attended = fused_linear(mixed, attn->proj->weight, {});
+  const at::Tensor mixed = attn->mix(is_post ? all : norm1->forward(all), mask, drop);
+  const at::Tensor x = pick(all);
+  const at::Tensor attended = fused_linear(pick(mixed), attn->proj->weight, {});
   if (is_post) {
     const at::Tensor h = join(x, attended, *attn->proj, norm1.get(), drop).n;
     return join(h, mlp->without_bias(h), *mlp->fc2, norm2.get(), drop).n;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,6 +44,11 @@ struct BlockOptions {
 struct TransformerBlock : torch::nn::Module {
   TransformerBlock(const BlockOptions& block, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop) const;
+  /// pick(forward(x)), where `pick` takes rows of [B, L, D]: what follows the mixing of tokens is
+  /// computed for those alone. For the last block, when not all of its rows are needed.
+  using Pick = std::function<at::Tensor(const at::Tensor&)>;
+  at::Tensor forward_rows(const at::Tensor& x, const at::Tensor& mask, DropoutStream& drop,
+                          const Pick& pick) const;
 
   BlockOptions block;
   std::shared_ptr<LayerNorm> norm1;

@@ -1,5 +1,7 @@
 #include "models/layers/conv.h"
 
+#include "models/layers/fused.h"
+
 namespace kiln {
 
 Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel,
@@ -22,7 +24,18 @@ GroupNorm::GroupNorm(std::int64_t num_groups, std::int64_t channels, double epsi
 }
 
 at::Tensor GroupNorm::forward(const at::Tensor& x) const {
-  return at::group_norm(x, groups, weight, bias, eps);
+  return fused_group_norm(
+      {.x = x, .gamma = weight, .beta = bias, .shift = {}, .groups = groups, .eps = eps});
+}
+
+at::Tensor GroupNorm::forward_silu(const at::Tensor& x, const at::Tensor& shift) const {
+  return fused_group_norm({.x = x,
+                           .gamma = weight,
+                           .beta = bias,
+                           .shift = shift,
+                           .groups = groups,
+                           .eps = eps,
+                           .has_silu = true});
 }
 
 at::Tensor to_tokens(const at::Tensor& x) {

@@ -24,6 +24,8 @@ struct GroupNorm : torch::nn::Module {
   GroupNorm(std::int64_t groups, std::int64_t channels, double eps,
             const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x) const;
+  /// silu(forward(x + shift)), with shift [B, C] for all pixels or undefined.
+  at::Tensor forward_silu(const at::Tensor& x, const at::Tensor& shift = {}) const;
 
   std::int64_t groups;
   double eps;

@@ -49,6 +49,29 @@ struct ResidualNormOutput {
 ResidualNormOutput fused_residual_norm(const ResidualNormInput& input, DropoutStream& drop);
 ResidualNormOutput plain_residual_norm(const ResidualNormInput& input, DropoutStream& drop);
 
+/// act(norm(x + shift) * gamma + beta) for maps [B, C, H, W], channels-last in the result; norm
+/// over each of `groups` groups of channels and all pixels, act SiLU where asked.
+struct GroupNormInput {
+  at::Tensor x, gamma, beta;
+  at::Tensor shift;  // [B, C], or undefined
+  std::int64_t groups = 32;
+  double eps = 1e-5;
+  bool has_silu = false;
+};
+at::Tensor fused_group_norm(const GroupNormInput& input);
+at::Tensor plain_group_norm(const GroupNormInput& input);
+
+/// Rows of a table [V, D]: [...] int64 -> [..., D]. The gradient is dense.
+at::Tensor fused_embedding(const at::Tensor& table, const at::Tensor& ids);
+
+/// Over rows of scores [K, V] with labels [K]: the sum of -log softmax(row)[label], fp32, and how
+/// often the label has the highest score.
+struct CrossEntropy {
+  at::Tensor sum, hits;
+};
+CrossEntropy fused_cross_entropy(const at::Tensor& logits, const at::Tensor& labels);
+CrossEntropy plain_cross_entropy(const at::Tensor& logits, const at::Tensor& labels);
+
 /// Whether the loops over host memory take it: fp32 or bf16 on the host.
 bool runs_in_host_loops(const at::Tensor& x);
 

@@ -1,4 +1,6 @@
-#include "models/kernels/host_loops.h"
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "models/kernels/device_loops.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
 #include "models/layers/leaf_gradient.h"
@@ -52,7 +54,8 @@ void over_rows(std::int64_t rows, const Function& function) {
 std::pair<at::Tensor, at::Tensor> hidden_layer(const at::Tensor& x, const at::Tensor& weight,
                                                const at::Tensor& bias, bool is_tanh) {
   // oneDNN, which multiplies bf16, adds the bias while it still has the sums in fp32.
-  const bool is_bias_added = x.scalar_type() == at::kBFloat16;
+  // So does a GPU's library.
+  const bool is_bias_added = x.is_cuda() || x.scalar_type() == at::kBFloat16;
   const at::Tensor u = is_bias_added ? at::linear(x, weight, bias) : at::mm(x, weight.t());
   const at::Tensor a = at::empty_like(u);
   const std::int64_t cols = u.size(1);
@@ -61,6 +64,9 @@ std::pair<at::Tensor, at::Tensor> hidden_layer(const at::Tensor& x, const at::Te
     T* in = host_data<T>(u);
     T* out = host_data<T>(a);
     const T* added = is_bias_added ? nullptr : host_data<T>(bias);
+    if (u.is_cuda()) {
+      return device_bias_gelu<T>(in, added, out, u.size(0), cols, is_tanh, device_stream(u));
+    }
     over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
       bias_gelu(in + begin * cols, added, out + begin * cols, end - begin, cols, is_tanh);
     });
@@ -92,6 +98,9 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
       const T* in = host_data<T>(u);
       T *slope = host_data<T>(d), *out = host_data<T>(a);
       const std::int64_t cols = u.size(1);
+      if (u.is_cuda()) {
+        return device_gelu_backward<T>(in, slope, out, u.numel(), is_tanh, device_stream(u));
+      }
       over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
         gelu_backward(in + begin * cols, slope + begin * cols, out + begin * cols,
                       (end - begin) * cols, is_tanh);
@@ -110,6 +119,17 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
 
 bool runs_in_host_loops(const at::Tensor& x) {
   return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+bool runs_in_device_loops(const at::Tensor& x) {
+  return x.is_cuda() && has_device_loops() && x.size(-1) <= kMaxDeviceColumns &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+bool runs_in_loops(const at::Tensor& x) { return runs_in_host_loops(x) || runs_in_device_loops(x); }
+
+void* device_stream(const at::Tensor& x) {
+  return c10::impl::VirtualGuardImpl(x.device().type()).getStream(x.device()).native_handle();
 }
 
 at::Tensor sum_of_columns(const at::Tensor& x) {
@@ -142,7 +162,7 @@ at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
 at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
   const bool is_trained = w.w1.requires_grad() && w.b1.requires_grad() && w.w2.requires_grad();
   const bool needs_none = !at::GradMode::is_enabled();
-  if (!runs_in_host_loops(x) || !(is_trained || needs_none)) return plain_mlp(x, w, is_tanh);
+  if (!runs_in_loops(x) || !(is_trained || needs_none)) return plain_mlp(x, w, is_tanh);
   return MlpFunction::apply(x, w.w1, w.b1, w.w2, is_tanh);
 }
 

@@ -1,5 +1,6 @@
 #include "core/error.h"
-#include "models/kernels/host_loops.h"
+#include "models/kernels/device_loops.h"
+#include "models/kernels/row_chunks.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
 #include "models/layers/leaf_gradient.h"
@@ -11,8 +12,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr std::int64_t kGrainRows = 16;
-// Rows whose share of the sums is added up on its own; chunks end where groups do.
-constexpr std::int64_t kChunkRows = 32;
 
 struct NormChoice : torch::CustomClassHolder {
   float eps = 0.0f;
@@ -53,9 +52,10 @@ ResidualNorm<T> operands(const NormChoice& choice, const variable_list& in, cons
 /// Sums over the rows of chunks, [chunks, D] each, and of them those over rows or groups.
 class ChunkSums {
  public:
-  ChunkSums(std::int64_t chunks, std::int64_t cols) : chunks_(chunks), cols_(cols) {}
+  ChunkSums(std::int64_t chunks, std::int64_t cols, at::Device device)
+      : chunks_(chunks), cols_(cols), options_(at::TensorOptions(device).dtype(at::kFloat)) {}
   float* add(bool is_wanted) {
-    tensors_.push_back(is_wanted ? at::zeros({chunks_, cols_}, at::kFloat) : at::Tensor());
+    tensors_.push_back(is_wanted ? at::zeros({chunks_, cols_}, options_) : at::Tensor());
     return is_wanted ? tensors_.back().data_ptr<float>() : nullptr;
   }
   /// Of tensor number `index` for a leaf of `like`'s shape: [D], or [B, 1, D] by sample.
@@ -68,6 +68,7 @@ class ChunkSums {
 
  private:
   std::int64_t chunks_, cols_;
+  at::TensorOptions options_;
   std::vector<at::Tensor> tensors_;
 };
 
@@ -83,9 +84,11 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     const std::int64_t rows = x.numel() / x.size(-1);
     const at::Tensor h = y.defined() ? at::empty_like(x) : at::Tensor();
     const at::Tensor n = choice->has_norm ? at::empty_like(x) : at::Tensor();
-    const at::Tensor moments = choice->has_norm ? at::empty({2, rows}, at::kFloat) : at::Tensor();
+    const at::Tensor moments =
+        choice->has_norm ? at::empty({2, rows}, x.options().dtype(at::kFloat)) : at::Tensor();
     with_host_type(x, [&](auto zero) {
       const auto a = operands<decltype(zero)>(*choice, in, h, n, moments);
+      if (x.is_cuda()) return device_residual_norm(a, choice->keep, rows, device_stream(x));
       at::parallel_for(0, rows, kGrainRows,
                        [&](std::int64_t begin, std::int64_t end) { residual_norm(a, begin, end); });
     });
@@ -126,12 +129,12 @@ variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variabl
   const at::Tensor &h = saved[0], &bias = saved[2], &gate = saved[3], &gamma = saved[4],
                    &beta = saved[5];
   const std::int64_t cols = like.size(-1), rows = like.numel() / cols;
-  const std::int64_t per_group = choice.rows_per_group, groups = rows / per_group;
-  const std::int64_t per_group_chunks = (per_group + kChunkRows - 1) / kChunkRows;
+  const std::int64_t groups = rows / choice.rows_per_group;
+  const RowChunks chunks{choice.rows_per_group, groups};
   const at::Tensor dx = at::empty_like(like);
   const bool is_dy_other = has_y && (gate.defined() || choice.keep);
   const at::Tensor dy = is_dy_other ? at::empty_like(like) : at::Tensor();
-  ChunkSums sums(groups * per_group_chunks, cols);
+  ChunkSums sums(chunks.count(), cols, like.device());
   const bool has_dn = given.dn.defined();
   const ResidualNormSums all = {sums.add(has_dn && gamma.defined()),
                                 sums.add(has_dn && beta.defined()),
@@ -141,15 +144,18 @@ variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variabl
   with_host_type(like, [&](auto zero) {
     using T = decltype(zero);
     const auto a = operands<T>(choice, {like, y, bias, gate, gamma, beta}, h, {}, saved[6]);
-    at::parallel_for(0, groups * per_group_chunks, 1, [&](std::int64_t first, std::int64_t last) {
+    const T *dn = host_data<T>(given.dn), *dh = host_data<T>(given.dh);
+    T *to_x = host_data<T>(dx), *to_y = host_data<T>(dy);
+    if (like.is_cuda()) {
+      return device_residual_norm_backward(a, choice.keep, dn, dh, to_x, to_y, all, groups,
+                                           device_stream(like));
+    }
+    at::parallel_for(0, chunks.count(), 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t chunk = first; chunk < last; ++chunk) {
-        const std::int64_t group = chunk / per_group_chunks;
-        const std::int64_t begin = group * per_group + chunk % per_group_chunks * kChunkRows;
-        const std::int64_t end = std::min(begin + kChunkRows, (group + 1) * per_group);
         const auto at = [&](float* base) { return base ? base + chunk * cols : nullptr; };
-        residual_norm_backward(
-            a, host_data<T>(given.dn), host_data<T>(given.dh), host_data<T>(dx), host_data<T>(dy),
-            {at(all.gamma), at(all.beta), at(all.bias), at(all.gate)}, begin, end);
+        residual_norm_backward(a, dn, dh, to_x, to_y,
+                               {at(all.gamma), at(all.beta), at(all.bias), at(all.gate)},
+                               chunks.begin(chunk), chunks.end(chunk));
       }
     });
   });
@@ -171,7 +177,7 @@ bool takes(const ResidualNormInput& in) {
   const bool is_affine_alike =
       is_per_sample(in.gamma) == is_per_sample(in.beta) &&
       (!is_per_sample(in.gamma) || in.gamma.stride(0) == in.beta.stride(0));
-  return runs_in_host_loops(in.x) && fits(in.y) && fits(in.gamma) && fits(in.gate) &&
+  return runs_in_loops(in.x) && in.x.numel() > 0 && fits(in.y) && fits(in.gamma) && fits(in.gate) &&
          is_affine_alike && has_whole_rows(in.gate) && has_whole_rows(in.gamma) &&
          has_whole_rows(in.beta);
 }

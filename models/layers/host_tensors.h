@@ -28,6 +28,13 @@ T* host_data(const at::Tensor& x) {
   return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr;
 }
 
+/// Whether the CUDA kernels take it: fp32 or bf16 on a GPU, in a build with CUDA, rows not too
+/// wide.
+bool runs_in_device_loops(const at::Tensor& x);
+bool runs_in_loops(const at::Tensor& x);  // either
+/// The current stream of x's device.
+void* device_stream(const at::Tensor& x);
+
 /// [N, D] -> [D], in fp32 (fp64 of fp64).
 at::Tensor sum_of_columns(const at::Tensor& x);
 

@@ -47,15 +47,15 @@ UNetResBlock::UNetResBlock(const UNetResOptions& choice, const at::TensorOptions
 
 at::Tensor UNetResBlock::forward(const at::Tensor& x, const at::Tensor& time,
                                  DropoutStream& drop) const {
-  at::Tensor h = conv1->forward(resized(at::silu(norm1->forward(x)), res.resize));
-  const at::Tensor embedded = time_emb_proj->forward(time).unsqueeze(-1).unsqueeze(-1);
+  at::Tensor h = conv1->forward(resized(norm1->forward_silu(x), res.resize));
+  const at::Tensor embedded = time_emb_proj->forward(time);
   if (res.has_scale_shift) {
-    const auto parts = embedded.chunk(2, 1);  // [B, C, 1, 1] each
-    h = norm2->forward(h) * (parts[0] + 1.0) + parts[1];
+    const auto parts = embedded.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);  // [B, C, 1, 1] each
+    h = at::silu(norm2->forward(h) * (parts[0] + 1.0) + parts[1]);
   } else {
-    h = norm2->forward(h + embedded);
+    h = norm2->forward_silu(h, embedded);
   }
-  h = conv2->forward(drop.dropout(at::silu(h), res.dropout));
+  h = conv2->forward(drop.dropout(h, res.dropout));
   const at::Tensor around = resized(x, res.resize);
   return (conv_shortcut ? conv_shortcut->forward(around) : around) + h;
 }

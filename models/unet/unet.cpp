@@ -235,7 +235,7 @@ at::Tensor UNet::run_up(const UNetLevel& level, at::Tensor x, State& state,
 }
 
 at::Tensor UNet::finish(const at::Tensor& x) const {
-  return conv_out->forward(at::silu(conv_norm_out->forward(x)));
+  return conv_out->forward(conv_norm_out->forward_silu(x));
 }
 
 at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& times,

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/philox.h"
+#include "models/kernels/row_chunks.h"
 #include "models/layers/leaf_gradient.h"
 
 namespace kiln {
@@ -28,7 +29,8 @@ Tensors outputs_and_gradients(const Tensors& inputs, const Call& call) {
   Tensors results = call(leaves);
   at::Tensor total;
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const at::Tensor weights = random(results[i].sizes(), 100 + static_cast<std::int64_t>(i));
+    const at::Tensor weights =
+        random(results[i].sizes(), 100 + static_cast<std::int64_t>(i)).to(results[i].device());
     const at::Tensor part = (results[i].to(at::kFloat) * weights).sum();
     total = total.defined() ? total + part : part;
   }
@@ -54,6 +56,20 @@ void expect_same(const Tensors& inputs, const Call& fused, const Call& plain, do
         (got[i].to(at::kDouble) - expected[i].to(at::kDouble)).abs().max().item<double>();
     EXPECT_LE(error, tolerance * largest) << "tensor " << i << ", largest value " << largest;
   }
+}
+
+void expect_same_on(at::Device device, const Tensors& inputs, const Call& fused, const Call& plain,
+                    double tolerance) {
+  Tensors there;
+  for (const at::Tensor& x : inputs) there.push_back(x.defined() ? x.to(device) : x);
+  expect_same(there, fused, plain, tolerance);
+}
+
+/// The host, and a GPU where there is one.
+std::vector<at::Device> devices() {
+  std::vector<at::Device> all = {at::kCPU};
+  if (torch::cuda::is_available()) all.emplace_back(at::kCUDA, 0);
+  return all;
 }
 
 double tolerance_of(at::ScalarType type) { return type == at::kFloat ? 5e-6 : 3e-2; }
@@ -84,15 +100,17 @@ TEST(Fused, MlpIsThePlainOne) {
     for (const bool is_tanh : {false, true}) {
       const Tensors inputs = {random({c.B, c.L, c.D}, 1, c.type), random({19, c.D}, 2, c.type),
                               random({19}, 3, c.type), random({c.D, 19}, 4, c.type)};
-      expect_same(
-          inputs,
-          [&](const Tensors& x) {
-            return Tensors{fused_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
-          },
-          [&](const Tensors& x) {
-            return Tensors{plain_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
-          },
-          tolerance_of(c.type));
+      for (const at::Device device : devices()) {
+        expect_same_on(
+            device, inputs,
+            [&](const Tensors& x) {
+              return Tensors{fused_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
+            },
+            [&](const Tensors& x) {
+              return Tensors{plain_mlp(x[0], {x[1], x[2], x[3]}, is_tanh)};
+            },
+            tolerance_of(c.type));
+      }
     }
   }
 }
@@ -137,6 +155,23 @@ struct NormCase {
   double dropout;
 };
 
+TEST(Fused, ChunksCoverEveryRowOnceAndNeverCrossGroups) {
+  for (const std::int64_t rows : {1, 31, 32, 33, 197}) {
+    for (const std::int64_t groups : {1, 3, 8}) {
+      const RowChunks chunks{rows, groups};
+      std::int64_t next = 0;
+      for (std::int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
+        EXPECT_EQ(chunks.begin(chunk), next);
+        next = chunks.end(chunk);
+        EXPECT_LE(next - chunks.begin(chunk), RowChunks::kRows);
+        EXPECT_EQ(chunks.begin(chunk) / rows, (next - 1) / rows);
+        EXPECT_EQ(chunks.begin(chunk) / rows, chunks.group_of(chunk));
+      }
+      EXPECT_EQ(next, rows * groups);
+    }
+  }
+}
+
 TEST(Fused, ResidualNormIsThePlainOne) {
   const std::vector<NormCase> norms = {
       {false, false, false, true, false, 0.0}, {true, true, false, true, false, 0.0},
@@ -173,11 +208,59 @@ TEST(Fused, ResidualNormIsThePlainOne) {
         results.push_back(x[5] * 1.0);  // so that every leaf has a gradient
         return results;
       };
-      expect_same(
-          inputs, [&](const Tensors& x) { return call(fused_residual_norm, x); },
-          [&](const Tensors& x) { return call(plain_residual_norm, x); },
-          c.L * c.D < 16 ? 1e-3 : tolerance_of(c.type));
+      for (const at::Device device : devices()) {
+        expect_same_on(
+            device, inputs, [&](const Tensors& x) { return call(fused_residual_norm, x); },
+            [&](const Tensors& x) { return call(plain_residual_norm, x); },
+            c.L * c.D < 16 ? 1e-3 : tolerance_of(c.type));
+      }
     }
+  }
+}
+
+TEST(Fused, GroupNormIsThePlainOne) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const bool has_silu : {false, true}) {
+      for (const bool has_shift : {false, true}) {
+        const at::Tensor maps = random({2, 24, 5, 7}, 1, type);
+        const Tensors inputs = {maps, random({24}, 2, type), random({24}, 3, type),
+                                has_shift ? random({2, 24}, 4, type) : at::Tensor()};
+        const auto input = [&](const Tensors& x) {
+          return GroupNormInput{.x = x[0],
+                                .gamma = x[1],
+                                .beta = x[2],
+                                .shift = x[3],
+                                .groups = 6,
+                                .has_silu = has_silu};
+        };
+        expect_same(
+            inputs, [&](const Tensors& x) { return Tensors{fused_group_norm(input(x))}; },
+            [&](const Tensors& x) { return Tensors{plain_group_norm(input(x))}; },
+            tolerance_of(type));
+      }
+    }
+  }
+}
+
+TEST(Fused, EmbeddingAndCrossEntropyAreThePlainOnes) {
+  const at::Tensor ids = at::tensor({4, 0, 4, 16, 3, 4}, at::kLong);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    expect_same(
+        {random({17, 5}, 1, type)},
+        [&](const Tensors& x) {
+          return Tensors{fused_embedding(x[0], ids.view({2, 3}))};
+        },
+        [&](const Tensors& x) {
+          return Tensors{at::embedding(x[0], ids.view({2, 3}))};
+        },
+        tolerance_of(type));
+    const at::Tensor scores = random({6, 37}, 2, type);
+    expect_same(
+        {scores}, [&](const Tensors& x) { return Tensors{fused_cross_entropy(x[0], ids).sum}; },
+        [&](const Tensors& x) { return Tensors{plain_cross_entropy(x[0], ids).sum}; },
+        tolerance_of(type));
+    EXPECT_EQ(fused_cross_entropy(scores, ids).hits.item<std::int64_t>(),
+              plain_cross_entropy(scores, ids).hits.item<std::int64_t>());
   }
 }
 
