@@ -5,6 +5,7 @@ foreach(test autopsy_run doctor replay reproducible_families restart signal_phas
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
 endforeach()
+set_tests_properties(launch_signal_phases_test PROPERTIES TIMEOUT 900)
 target_link_libraries(launch_replay_test PRIVATE kiln::hdf5)
 
 # System calls that fail or take long.
