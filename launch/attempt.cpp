@@ -47,7 +47,7 @@ bool is_gone(const std::optional<RunHolder>& holder) {
 
 /// Files through which ranks tell their supervisor what no exit status does.
 struct Notes {
-  std::filesystem::path failure;  // an internal error, not mpirun's own status 1
+  std::filesystem::path failure;  // exit status of the first rank that had one
   std::filesystem::path ready;    // all ranks have met
 
   explicit Notes(const std::filesystem::path& folder) {
@@ -174,11 +174,16 @@ class Attempt {
     return result;
   }
 
-  /// A launcher's own failures are 1, as is a rank's internal error, which leaves a note (fail()).
+  /// Where the launcher returns what no rank does, the note of the first rank that failed counts.
   ExitCode meaning_of(int code) const {
-    const bool is_ours = code == 0 || (code >= 2 && code <= 6) || code == 75;
-    if (is_ours) return static_cast<ExitCode>(code);
-    if (code == 1 && std::filesystem::exists(notes_.failure)) return ExitCode::kInternal;
+    const auto is_ours = [](int status) {
+      return status == 0 || (status >= 2 && status <= 6) || status == 75;
+    };
+    if (is_ours(code)) return static_cast<ExitCode>(code);
+    int noted = 0;
+    if (std::ifstream(notes_.failure) >> noted && (is_ours(noted) || noted == 1)) {
+      return static_cast<ExitCode>(noted);
+    }
     return ExitCode::kCommunication;
   }
 

@@ -28,18 +28,21 @@ bool is_first_to_fail() {
   return true;
 }
 
-/// For a supervisor, which cannot tell our internal error from mpirun's own.
-void leave_note() {
-  if (const char* note = std::getenv("KILN_FAILURE_NOTE")) {
-    ::close(::open(note, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-  }
-}
-
 }  // namespace
+
+void leave_note(ExitCode code) {
+  const char* note = std::getenv("KILN_FAILURE_NOTE");
+  if (!note || code == ExitCode::kDone) return;
+  const int descriptor = ::open(note, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (descriptor < 0) return;  // another rank was first
+  const std::string text = std::to_string(static_cast<int>(code));
+  if (::write(descriptor, text.data(), text.size()) < 0) ::unlink(note);
+  ::close(descriptor);
+}
 
 int fail(ExitCode code, const std::string& message) {
   set_status_line("");
-  if (code == ExitCode::kInternal) leave_note();
+  leave_note(code);
   if (is_first_to_fail()) {
     // One write, so that lines of several processes do not mix.
     const std::string line = "kiln: error: " + message + "\n";

@@ -12,4 +12,8 @@ namespace kiln {
 /// does not cut the message short.
 int fail(ExitCode code, const std::string& message);
 
+/// Leaves the exit status for a supervisor (the first rank's that is not kDone): mpirun has a
+/// status 1 of its own, and srun returns that of the ranks it killed after the first ended.
+void leave_note(ExitCode code);
+
 }  // namespace kiln

@@ -79,7 +79,9 @@ int main(int argc, char** argv) {
   start_logging(launcher_rank().rank);
   keep_host_memory();
   try {
-    return static_cast<int>(run({argv + 1, argv + argc}).code);
+    const ExitCode code = run({argv + 1, argv + argc}).code;
+    leave_note(code);
+    return static_cast<int>(code);
   } catch (const Error& error) {
     return fail(error.code(), error.what());
   } catch (const std::exception& error) {
