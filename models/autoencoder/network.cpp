@@ -7,17 +7,13 @@
 
 #include "core/error.h"
 #include "models/layers/init.h"
+#include "models/layers/submodule.h"
 #include "models/parameters.h"
 
 namespace kiln {
 namespace {
 
 constexpr double kNormEps = 1e-6;
-
-template <typename Module, typename... Args>
-std::shared_ptr<Module> add(torch::nn::Module& owner, const std::string& name, Args&&... args) {
-  return owner.register_module(name, std::make_shared<Module>(std::forward<Args>(args)...));
-}
 
 // Names such as "down.0.block.1" are modules within modules that only hold others.
 std::shared_ptr<torch::nn::Module> add_list(torch::nn::Module& owner, const std::string& name) {

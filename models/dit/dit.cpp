@@ -6,17 +6,13 @@
 #include "models/image_input.h"
 #include "models/layers/init.h"
 #include "models/layers/positions.h"
+#include "models/layers/submodule.h"
 #include "models/parameters.h"
 
 namespace kiln {
 namespace {
 
 constexpr double kNormEps = 1e-6;
-
-template <typename Module, typename... Args>
-std::shared_ptr<Module> add(torch::nn::Module& owner, const std::string& name, Args&&... args) {
-  return owner.register_module(name, std::make_shared<Module>(std::forward<Args>(args)...));
-}
 
 /// norm(x) (1 + scale) + shift
 at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale,

@@ -2,14 +2,10 @@
 
 #include "models/layers/attention.h"
 #include "models/layers/fused.h"
+#include "models/layers/submodule.h"
 
 namespace kiln {
 namespace {
-
-template <typename Module, typename... Args>
-std::shared_ptr<Module> add(torch::nn::Module& owner, const std::string& name, Args&&... args) {
-  return owner.register_module(name, std::make_shared<Module>(std::forward<Args>(args)...));
-}
 
 /// [B, L, H d] -> [B, H, L, d]
 at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) {

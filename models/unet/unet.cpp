@@ -7,17 +7,13 @@
 
 #include "core/error.h"
 #include "models/layers/init.h"
+#include "models/layers/submodule.h"
 #include "models/parameters.h"
 
 namespace kiln {
 namespace {
 
 constexpr std::int64_t kTimeFactor = 4;  // T = 4 * channels
-
-template <typename Module, typename... Args>
-std::shared_ptr<Module> add(torch::nn::Module& owner, const std::string& name, Args&&... args) {
-  return owner.register_module(name, std::make_shared<Module>(std::forward<Args>(args)...));
-}
 
 at::Tensor run_stage(const UNetStage& stage, at::Tensor x, const UNet::State& state,
                      DropoutStream& drop) {
