@@ -166,6 +166,18 @@ at::Tensor follow(const SamplerOptions& options, const Formulation& formulation,
   return sample_along(options, nodes, values.input(name + ".samples")[0], denoise, noise);
 }
 
+/// The noise levels of a trajectory, and where it ends.
+void compare_trajectory(const SamplerOptions& options, const Formulation& formulation,
+                        const Trajectory& nodes, const std::string& name, const Values& values,
+                        Report& report) {
+  std::vector<double> sigmas;
+  for (const Node& node : nodes) sigmas.push_back(node.level.noise);
+  report.compare_values(name + ".sigmas", at::tensor(sigmas, at::kDouble),
+                        values.at(name + ".sigmas_f64"), kTable);
+  report.compare_values(name + ".final", follow(options, formulation, nodes, name, values),
+                        values.at(name + ".final_f64"), kTrajectory);
+}
+
 /// DDIM as diffusers steps: always 1000 / steps back from a timestep, even where the next timestep
 /// of the spacing is another. Our sampler goes to the next one.
 at::Tensor ddim_as_published(const SamplerOptions& options, const Formulation& formulation,
@@ -265,12 +277,7 @@ void run_edm(const Case& reference, Report& report) {
     options.sampler = "euler";
     const Trajectory nodes =
         formulation->trajectory({.steps = setting["num_inference_steps"], .rho = setting["rho"]});
-    std::vector<double> sigmas;
-    for (const Node& node : nodes) sigmas.push_back(node.level.noise);
-    report.compare_values(name + ".sigmas", at::tensor(sigmas, at::kDouble),
-                          values.at(name + ".sigmas_f64"), kTable);
-    report.compare_values(name + ".final", follow(options, *formulation, nodes, name, values),
-                          values.at(name + ".final_f64"), kTrajectory);
+    compare_trajectory(options, *formulation, nodes, name, values, report);
   }
   run_edm_training(values, report);
 }
@@ -287,12 +294,7 @@ void run_flow(const Case& reference, Report& report) {
     options.sampler = "flow_euler";
     const Trajectory nodes =
         formulation->trajectory({.steps = setting["num_inference_steps"], .spacing = "linspace"});
-    std::vector<double> sigmas;
-    for (const Node& node : nodes) sigmas.push_back(node.level.noise);
-    report.compare_values(name + ".sigmas", at::tensor(sigmas, at::kDouble),
-                          values.at(name + ".sigmas_f64"), kTable);
-    report.compare_values(name + ".final", follow(options, *formulation, nodes, name, values),
-                          values.at(name + ".final_f64"), kTrajectory);
+    compare_trajectory(options, *formulation, nodes, name, values, report);
   }
   const at::Tensor x0 = values.input("train.x0"), noise = values.input("train.noise");
   const at::Tensor sigma = values.input("train.sigma").view({-1, 1, 1, 1});
