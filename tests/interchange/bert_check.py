@@ -20,6 +20,8 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
+from stored_cases import loading_problems
+
 OUTPUT_TOLERANCE = 1e-4
 REAL = ["bert-base-uncased", "google-bert/bert-base-uncased", "bert-base-cased", "google-bert/bert-base-cased"]
 
@@ -95,8 +97,7 @@ def check(program: str, model, change, folder: pathlib.Path) -> list[str]:
     subprocess.run([program, "--reexport", ours, again], check=True)
     options = {"add_pooling_layer": False} if getattr(model, "pooler", True) is None else {}
     loaded, info = type(model).from_pretrained(ours, output_loading_info=True, **options)
-    problems = [f"{kind}: {sorted(info[kind])}" for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-                if info[kind]]
+    problems = loading_problems(info)
     for name, value in model.state_dict().items():
         if not torch.equal(value, loaded.state_dict()[name]):
             problems.append(f"{name} changed")

@@ -5,11 +5,11 @@
 Each case's weights go through import and export first. Exit status 77 (skipped) without torch and
 diffusers, 1 if anything differs.
 """
+import functools
 import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 try:
     import diffusers
@@ -18,6 +18,8 @@ try:
 except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
+
+from stored_cases import check_all, loading_problems
 
 TOLERANCE = 1e-4  # of the largest magnitude
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -55,8 +57,7 @@ def check(program: str, folder: pathlib.Path, out: pathlib.Path) -> list[str]:
     config = json.loads((out / "config.json").read_text())
     cls = getattr(diffusers, config["_class_name"])
     model, info = cls.from_pretrained(out, output_loading_info=True, low_cpu_mem_usage=False)
-    problems = [f"{kind}: {sorted(info[kind])}" for kind in
-                ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]]
+    problems = loading_problems(info)
     before, after = load_file(folder / "model.safetensors"), load_file(out / WEIGHTS)
     problems += [f"{name} missing or added" for name in before.keys() ^ after.keys()]
     problems += [f"{name} changed" for name in before.keys() & after.keys()
@@ -76,17 +77,8 @@ def check(program: str, folder: pathlib.Path, out: pathlib.Path) -> list[str]:
 
 def main() -> int:
     program, cases = sys.argv[1], pathlib.Path(sys.argv[2])
-    folders = [cases / name for name in CASES if (cases / name).exists()]
-    if not folders:
-        print("skipped: no stored cases")
-        return 77
-    failed = False
-    for folder in folders:
-        with tempfile.TemporaryDirectory() as temporary:
-            problems = check(program, folder, pathlib.Path(temporary) / "exported")
-        print(f"{folder.name}: {'; '.join(problems) or 'loads, same weights, same outputs'}")
-        failed |= bool(problems)
-    return int(failed)
+    return check_all([cases / name for name in CASES], functools.partial(check, program),
+                     "loads, same weights, same outputs")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 Each CASE is a stored case whose weights go through import and export first. Exit status 77 (skipped)
 without torch and transformers, 1 if anything differs.
 """
+import functools
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 try:
     import torch
@@ -17,6 +17,8 @@ try:
 except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
+
+from stored_cases import check_all, loading_problems
 
 MODELS = {"vit_mae": "ViTMAEForPreTraining", "vit": "ViTForImageClassification"}
 LOSS_TOLERANCE = 1e-5
@@ -32,8 +34,7 @@ def check(program: str, folder: pathlib.Path, out: pathlib.Path) -> list[str]:
     model_type = transformers.AutoConfig.from_pretrained(out).model_type
     cls = getattr(transformers, MODELS[model_type])
     model, info = cls.from_pretrained(out, output_loading_info=True, attn_implementation="eager")
-    problems = [f"{kind}: {sorted(info[kind])}" for kind in
-                ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]]
+    problems = loading_problems(info)
     before, after = load_file(folder / "model.safetensors"), load_file(out / "model.safetensors")
     renamed = {k.replace("decoder.decoder_encoder.layer", "decoder.decoder_layers"): v for k, v in before.items()}
     problems += [f"{name} changed" for name in renamed if not torch.equal(renamed[name], after[name])]
@@ -47,17 +48,7 @@ def check(program: str, folder: pathlib.Path, out: pathlib.Path) -> list[str]:
 
 def main() -> int:
     program, folders = sys.argv[1], [pathlib.Path(name) for name in sys.argv[2:]]
-    folders = [folder for folder in folders if folder.exists()]
-    if not folders:
-        print("skipped: no stored cases")
-        return 77
-    failed = False
-    for folder in folders:
-        with tempfile.TemporaryDirectory() as temporary:
-            problems = check(program, folder, pathlib.Path(temporary) / "exported")
-        print(f"{folder.name}: {'; '.join(problems) or 'loads, same weights, same loss'}")
-        failed |= bool(problems)
-    return int(failed)
+    return check_all(folders, functools.partial(check, program), "loads, same weights, same loss")
 
 
 if __name__ == "__main__":
