@@ -62,9 +62,11 @@ void TrainingEvaluation::run(Trainer& trainer, const std::filesystem::path& run_
     if (!log || !picture.title) return;
     const auto folder = run_folder / "pictures";
     std::filesystem::create_directories(folder);
-    write_png(folder / fmt::format("step-{:09}.png", trainer.step()), picture.pixels);
+    const std::string png = encode_png(picture.pixels);
+    write_file_atomically(posix_file_system(),
+                          folder / fmt::format("step-{:09}.png", trainer.step()), png);
     log->picture(trainer.step(), picture.title, static_cast<int>(picture.pixels.size(1)),
-                 static_cast<int>(picture.pixels.size(0)), encode_png(picture.pixels));
+                 static_cast<int>(picture.pixels.size(0)), png);
   };
   trainer.with_average_weights([&] {
     try {
