@@ -27,7 +27,3 @@ set_tests_properties(launch_reproducible_families_test PROPERTIES
   ENVIRONMENT "GTEST_FILTER=Quick*;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 kiln_long_run(launch_reproducible_families_full launch_reproducible_families_test "GTEST_FILTER=Full*")
 kiln_long_run(launch_signal_phases_full launch_signal_phases_test "KILN_SIGNAL_REPEATS=10")
-# Whether one rank is slower than the others shows only where the others are not held up as well.
-set_tests_properties(launch_doctor_test PROPERTIES
-  ENVIRONMENT "GTEST_FILTER=-*SlowRank;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
-kiln_long_run(launch_doctor_slow_rank launch_doctor_test "GTEST_FILTER=*SlowRank")

@@ -4,6 +4,7 @@
 //   FAIL_CLOCK_S=3600    the clock of the day is so far ahead
 //   SLOW_READ_MS=300     reads of shards take so long, after the first SLOW_READ_AFTER=400
 //   SLOW_SYNC_MS=300     fsync does
+//   SLOW_SEND_MS=20      every write of several parts does, which MPI over TCP sends with
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -76,4 +78,10 @@ int fsync(int descriptor) {
   int (*real)(int) = dlsym(RTLD_NEXT, "fsync");
   sleep_as("SLOW_SYNC_MS");
   return real(descriptor);
+}
+
+ssize_t writev(int descriptor, const struct iovec* parts, int count) {
+  ssize_t (*real)(int, const struct iovec*, int) = dlsym(RTLD_NEXT, "writev");
+  sleep_as("SLOW_SEND_MS");
+  return real(descriptor, parts, count);
 }
