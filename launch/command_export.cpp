@@ -12,22 +12,26 @@ namespace kiln {
 
 std::function<CommandResult()> declare_export(CLI::App& app) {
   struct Words {
-    std::string path, format = "huggingface", out;
+    std::string path, format = "huggingface", out, latents;
   };
   auto words = std::make_shared<Words>();
   app.add_option("checkpoint", words->path, "A run, or one of its checkpoints.")->required();
   app.add_option("--format", words->format, "huggingface: config.json and model.safetensors.");
   app.add_option("--out", words->out, "Folder to make.")->required();
+  app.add_option("--latents", words->latents,
+                 "Of an autoencoder: its latents, or a diffusion run trained on them, whose scale "
+                 "becomes scaling_factor.");
   set_examples(
       app,
-      "  kiln export runs/mae --format huggingface --out mae-hf\n\n"
+      "  kiln export runs/mae --format huggingface --out mae-hf\n"
+      "  kiln export runs/autoencoder --latents datasets/latents --out vae-hf\n\n"
       "transformers and diffusers load the folder with from_pretrained(). Values are copied "
       "bit for\nbit; where the checkpoint has a moving average, that is what is exported.");
   return [words] {
     if (words->format != "huggingface") {
       throw usage_error("{}", unknown_name("--format", words->format, {"huggingface"}));
     }
-    export_checkpoint(words->path, words->out);
+    export_checkpoint(words->path, words->out, words->latents);
     return CommandResult{};
   };
 }

@@ -10,7 +10,7 @@
 #include "core/run_folder.h"
 #include "data/manifest.h"
 #include "data/text_import.h"
-#include "launch/eval_target.h"
+#include "launch/export_target.h"
 #include "launch/imported_data.h"
 #include "launch/text_model.h"
 #include "models/interchange/huggingface.h"
@@ -30,8 +30,10 @@ void export_tokenizer(const EvalTarget& target, const std::filesystem::path& out
 
 }  // namespace
 
-void export_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& out) {
-  const EvalTarget target = open_target({.path = checkpoint.string()});
+void export_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& out,
+                       const std::filesystem::path& latents) {
+  const EvalTarget target = open_for_export(checkpoint, latents);
+  warn_of_unknown_scale(*target.objective);
   export_huggingface(*target.objective, out);
   if (target.data_kind == "text") export_tokenizer(target, out);
   log_info("{} exported to {}", target.name, out.string());

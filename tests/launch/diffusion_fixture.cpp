@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <sstream>
 
 namespace kiln::test {
 
@@ -119,6 +120,41 @@ const Stages& stages() {
     return all;
   }();
   return made;
+}
+
+std::string bytes_of(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << in.rdbuf();
+  return bytes.str();
+}
+
+Outcome DiffusionPipeline::run_kiln(int ranks, std::vector<std::string> words) {
+  words = kiln(words);
+  return run(ranks == 0 ? words : mpirun(ranks, words));
+}
+
+nlohmann::json DiffusionPipeline::json_of(int ranks, std::vector<std::string> words) {
+  words.push_back("--json");
+  const Outcome outcome = run_kiln(ranks, words);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  return outcome.exit_code == 0 ? outcome.json() : nlohmann::json::object();
+}
+
+void DiffusionPipeline::expect_error(const std::vector<std::string>& words, int exit_code,
+                                     const std::string& text) {
+  const Outcome outcome = run_kiln(0, words);
+  EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+  EXPECT_NE(outcome.err.find(text), std::string::npos) << outcome.err;
+}
+
+void DiffusionPipeline::expect_training_error(const std::filesystem::path& recipe,
+                                              const std::vector<std::string>& overrides,
+                                              const std::string& text) {
+  const Outcome outcome = run(train_recipe(0, recipe, folder_ / "run", overrides));
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find(text), std::string::npos) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run" / "checkpoints"));
 }
 
 }  // namespace kiln::test

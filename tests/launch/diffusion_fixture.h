@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -25,5 +27,25 @@ struct Stages {
   std::filesystem::path autoencoder, latents, diffusion;  // two runs, a dataset between them
 };
 const Stages& stages();
+
+std::string bytes_of(const std::filesystem::path& file);
+
+/// Commands around the stages, in a folder of the test's own.
+class DiffusionPipeline : public testing::Test {
+ protected:
+  /// Ranks 0: without mpirun.
+  Outcome run_kiln(int ranks, std::vector<std::string> words);
+  /// The result of a command that is to succeed.
+  nlohmann::json json_of(int ranks, std::vector<std::string> words);
+  void expect_error(const std::vector<std::string>& words, int exit_code, const std::string& text);
+  /// Refused as a recipe, before anything is written.
+  void expect_training_error(const std::filesystem::path& recipe,
+                             const std::vector<std::string>& overrides, const std::string& text);
+
+  const std::filesystem::path folder_ = fresh_folder("pipeline");
+  const std::string autoencoder_ = stages().autoencoder.string();
+  const std::string latents_ = stages().latents.string();
+  const std::string diffusion_ = stages().diffusion.string();
+};
 
 }  // namespace kiln::test

@@ -1,56 +1,14 @@
 // From images to pictures of a model through the real program: autoencoder, latents, diffusion,
 // samples, evaluations; and what is refused on the way.
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <fstream>
-#include <sstream>
 
 #include "tests/launch/diffusion_fixture.h"
 
 namespace kiln::test {
 namespace {
 
-using testing::HasSubstr;
-
-std::string bytes_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << in.rdbuf();
-  return bytes.str();
-}
-
-class Pipeline : public testing::Test {
- protected:
-  Outcome run_kiln(int ranks, std::vector<std::string> words) {
-    words = kiln(words);
-    return run(ranks == 0 ? words : mpirun(ranks, words));
-  }
-  nlohmann::json json_of(int ranks, std::vector<std::string> words) {
-    words.push_back("--json");
-    const Outcome outcome = run_kiln(ranks, words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return outcome.exit_code == 0 ? outcome.json() : nlohmann::json::object();
-  }
-  void expect_error(const std::vector<std::string>& words, int exit_code, const std::string& text) {
-    const Outcome outcome = run_kiln(0, words);
-    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
-    EXPECT_THAT(outcome.err, HasSubstr(text));
-  }
-  void expect_training_error(const std::filesystem::path& recipe,
-                             const std::vector<std::string>& overrides, const std::string& text) {
-    const Outcome outcome = run(train_recipe(0, recipe, folder_ / "run", overrides));
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
-    EXPECT_THAT(outcome.err, HasSubstr(text));
-    EXPECT_FALSE(std::filesystem::exists(folder_ / "run" / "checkpoints"));
-  }
-
-  const std::filesystem::path folder_ = fresh_folder("pipeline");
-  const std::string autoencoder_ = stages().autoencoder.string();
-  const std::string latents_ = stages().latents.string();
-  const std::string diffusion_ = stages().diffusion.string();
-};
+using Pipeline = DiffusionPipeline;
 
 TEST_F(Pipeline, SamplesAreTheSameByteForByteOnAnyNumberOfRanks) {
   std::string first;
@@ -129,6 +87,36 @@ TEST_F(Pipeline, AFolderForDiffusersDrawsTheSamePictures) {
   EXPECT_TRUE(draw(diffusion_, a) == draw(folder.string(), b));
 }
 
+TEST_F(Pipeline, AnAutoencodersFolderCarriesTheScaleMeasuredOnItsLatents) {
+  const auto scale_in = [](const std::filesystem::path& folder) {
+    return nlohmann::json::parse(bytes_of(folder / "config.json"))["scaling_factor"].get<double>();
+  };
+  const auto dataset = nlohmann::json::parse(bytes_of(stages().latents / "dataset.json"));
+  const double measured = std::stod(dataset["attributes"]["latent_scale"].get<std::string>());
+  for (const std::string& latents : {latents_, diffusion_}) {
+    const std::string out = folder_ / std::filesystem::path(latents).filename();
+    ASSERT_EQ(run_kiln(0, {"export", autoencoder_, "--latents", latents, "--out", out}).exit_code,
+              0);
+    EXPECT_EQ(scale_in(out), measured) << latents;
+  }
+  const std::string hub = folder_ / "latents", imported = folder_ / "in", again = folder_ / "again";
+  ASSERT_EQ(run_kiln(0, {"import", hub, "--out", imported}).exit_code, 0);
+  ASSERT_EQ(run_kiln(0, {"export", imported, "--out", again}).exit_code, 0);
+  for (const char* file : {"config.json", "diffusion_pytorch_model.safetensors"}) {
+    EXPECT_TRUE(bytes_of(folder_ / "again" / file) == bytes_of(folder_ / "latents" / file)) << file;
+  }
+}
+
+TEST_F(Pipeline, AnExportSaysWhenItDoesNotKnowTheScale) {
+  const std::string unknown = folder_ / "unknown", wrong = folder_ / "wrong";
+  EXPECT_NE(run_kiln(0, {"export", autoencoder_, "--out", unknown}).err.find("--latents"),
+            std::string::npos);
+  expect_error({"export", diffusion_, "--latents", latents_, "--out", wrong}, 2,
+               "is no autoencoder");
+  expect_error({"export", autoencoder_, "--latents", autoencoder_, "--out", wrong}, 2,
+               "neither a dataset made by");
+}
+
 TEST_F(Pipeline, PixelModelsNeedNoAutoencoder) {
   const auto recipe = tiny_diffusion_recipe(folder_, tiny_images());
   const auto run_dir = folder_ / "pixels";
@@ -165,6 +153,8 @@ TEST_F(Pipeline, RefusesLatentsOfAnotherAutoencoder) {
                "did not make the latents");
   expect_training_error(recipe, {"model.autoencoder=" + other.string(), "eval.every=4"},
                         "did not make the latents");
+  expect_error({"export", other.string(), "--latents", latents_, "--out", folder_ / "hub"}, 2,
+               "are of another autoencoder");
 }
 
 TEST_F(Pipeline, RefusesAnImageSizeTheAutoencoderCannotHalve) {
