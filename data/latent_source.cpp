@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "data/context_source.h"
 #include "data/host_tensor.h"
 #include "data/labels.h"
 
@@ -21,23 +22,12 @@ const FieldInfo& moments_field(const Dataset& dataset) {
   return found->second;
 }
 
-/// Null where samples have none.
-const FieldInfo* context_field(const Dataset& dataset) {
-  const auto found = dataset.manifest().fields.find("context");
-  if (found == dataset.manifest().fields.end()) return nullptr;
-  if (found->second.dtype != DType::kFloat16 || found->second.shape.size() != 2) {
-    throw data_error("the dataset '{}' has a field 'context' that is not float16 [tokens, width]",
-                     dataset.folder().string());
-  }
-  return &found->second;
-}
-
 class LatentSource : public BatchSource {
  public:
   explicit LatentSource(std::shared_ptr<const Dataset> dataset)
       : dataset_(std::move(dataset)),
         field_(moments_field(*dataset_)),
-        context_(context_field(*dataset_)),
+        context_(find_context(*dataset_)),
         has_labels_(dataset_->manifest().fields.contains("label")) {}
 
   std::int64_t num_samples() const override { return dataset_->num_samples(); }

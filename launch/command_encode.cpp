@@ -15,6 +15,8 @@ std::function<CommandResult()> declare_encode(CLI::App& app) {
                  "data.key=value: how images are read, e.g. data.size=256 data.crop=center.");
   app.add_option("--data", words->data, "Dataset of images.")->required();
   app.add_option("--out", words->out, "Folder of the dataset of latents to make.")->required();
+  app.add_option("--context", words->context,
+                 "Dataset of text embeddings to store beside the latents: row i is image i's.");
   app.add_flag("--flip", words->has_flips, "Also encodes every image mirrored, left to right.");
   app.add_option("--batch", words->batch, "Images encoded together.");
   app.add_option("--device", words->device, "auto | cpu | cuda");

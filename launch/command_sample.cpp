@@ -14,6 +14,8 @@ void add_picture_options(CLI::App& app, PictureOptions& options) {
                  "ddim | ddpm | euler | heun | flow_euler | flow_heun | dpm_solver | langevin; "
                  "default: one that fits the model.");
   app.add_option("--class", options.label, "This class only; default: all classes in turn.");
+  app.add_option("--context", options.context,
+                 "Dataset of text embeddings that pictures follow, row by row, over and over.");
   app.add_option("--guidance", generate.guidance, "Classifier-free guidance; 1: none.");
   app.add_option("--guided-channels", generate.guided_channels,
                  "Guide only the first so many channels; 0: all.");
@@ -43,6 +45,7 @@ std::function<CommandResult()> declare_sample(CLI::App& app) {
   set_examples(app,
                "  kiln sample runs/ldm --num 64 --steps 50 --out grid.png\n"
                "  kiln sample runs/dit --sampler flow_heun --class 3 --guidance 2\n"
+               "  kiln sample runs/text_ldm --context datasets/captions-test --guidance 4\n"
                "  mpirun -np 8 kiln sample runs/ldm --num 50000 --out datasets/samples\n\n"
                "The same seed gives the same pictures on any number of ranks.");
   return [words] { return sample_pictures(*words); };

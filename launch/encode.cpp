@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/progress_bar.h"
+#include "data/context_source.h"
 #include "data/dataset.h"
 #include "data/import.h"
 #include "data/import_session.h"
@@ -22,7 +23,8 @@ namespace kiln {
 namespace {
 
 constexpr std::int64_t kShardImages = 8192;
-constexpr double kCertain = -30.0;  // the least log-variance there is
+constexpr std::int64_t kShardBytes = std::int64_t{256} << 20;  // at most, and one batch
+constexpr double kCertain = -30.0;                             // the least log-variance there is
 
 class DatasetEncoder {
  public:
@@ -36,6 +38,7 @@ class DatasetEncoder {
     hash_ = hash_of_weights(*model_);
     model_->module().to(device_);
     open_images();
+    if (!words.context.empty()) open_context();
   }
 
   CommandResult run() {
@@ -43,10 +46,10 @@ class DatasetEncoder {
     options.out = words_.out;
     options.rank = world_.rank();
     options.num_ranks = world_.size();
-    const std::int64_t per_shard =
-        std::max<std::int64_t>(kShardImages / words_.batch, 1) * words_.batch;
+    const Manifest plan = manifest();
+    const std::int64_t per_shard = images_per_shard(plan);
     const std::int64_t num_items = images_.info.num_samples * (words_.has_flips ? 2 : 1);
-    ImportSession session(options, manifest(), num_items, per_shard);
+    ImportSession session(options, plan, num_items, per_shard);
     // Per shard: sum, sum of squares and number of sampled latent values.
     at::Tensor sums = at::zeros({(num_items + per_shard - 1) / per_shard, 3}, at::kDouble);
     ProgressBar bar("encode", "images", session.num_own_items());
@@ -78,6 +81,27 @@ class DatasetEncoder {
     }
   }
 
+  void open_context() {
+    const auto dataset = std::make_shared<const Dataset>(words_.context);
+    context_ = make_context_source(dataset);  // throws where there is none
+    context_field_ = *find_context(*dataset);
+    context_fingerprint_ = dataset->manifest().fingerprint();
+    if (dataset->num_samples() != images_.info.num_samples) {
+      throw usage_error(
+          "'{}' has {} texts for the {} images of '{}': row i of the one belongs to image i of "
+          "the other",
+          words_.context, dataset->num_samples(), images_.info.num_samples, words_.data);
+    }
+  }
+
+  /// Whole batches; embeddings of texts may be larger than the latents.
+  std::int64_t images_per_shard(const Manifest& plan) const {
+    std::int64_t row_bytes = 0;
+    for (const auto& [name, field] : plan.fields) row_bytes += field.row_bytes();
+    const std::int64_t most = std::min(kShardImages, kShardBytes / row_bytes);
+    return std::max<std::int64_t>(most / words_.batch, 1) * words_.batch;
+  }
+
   Manifest manifest() const {
     const AutoencoderShape& shape = model_->network().shape;
     const std::int64_t f = shape.reduction(), pad = 2 * model_->options().pad;
@@ -88,6 +112,10 @@ class DatasetEncoder {
         .shape = {2 * shape.latent_channels, (images_.info.height + pad) / f,
                   (images_.info.width + pad) / f}};
     if (has_labels()) manifest.fields["label"] = {.dtype = DType::kInt32};
+    if (context_) {
+      manifest.fields["context"] = context_field_;
+      manifest.provenance["context"] = context_fingerprint_;
+    }
     manifest.class_names = images_.info.class_names;
     manifest.attributes["autoencoder_hash"] = hash_;
     manifest.provenance["images"] = images_.info.fingerprint;
@@ -107,6 +135,11 @@ class DatasetEncoder {
           std::min({begin + words_.batch, filling.items.end, is_flipped ? 2 * N : N});
       const Batch batch = reader.read(begin % N, (end - 1) % N + 1);
       append(filling.shard, batch, is_flipped, sums);
+      if (context_) {
+        const DatasetReader texts(context_, world_.cores());
+        const at::Tensor rows = texts.read(begin % N, (end - 1) % N + 1).at("context");
+        append_rows(filling.shard, "context", rows);
+      }
       bar.update(done_ += end - begin);
       begin = end;
     }
@@ -121,12 +154,13 @@ class DatasetEncoder {
     sums[0] += posterior.mean.sum();
     sums[1] += (posterior.mean.square() + posterior.log_variance.exp()).sum();
     sums[2] += static_cast<double>(posterior.mean.numel());
-    shard.append_rows(
-        "moments", {static_cast<const std::uint8_t*>(moments.const_data_ptr()), moments.nbytes()});
-    if (!has_labels()) return;
-    const at::Tensor labels = batch.at("label").to(at::kInt).contiguous();
-    shard.append_rows("label",
-                      {static_cast<const std::uint8_t*>(labels.const_data_ptr()), labels.nbytes()});
+    append_rows(shard, "moments", moments);
+    if (has_labels()) append_rows(shard, "label", batch.at("label").to(at::kInt).contiguous());
+  }
+
+  static void append_rows(ShardWriter& shard, const char* field, const at::Tensor& rows) {
+    const auto* bytes = static_cast<const std::uint8_t*>(rows.const_data_ptr());
+    shard.append_rows(field, {bytes, rows.nbytes()});
   }
 
   /// In batches of one size: the last is filled up, so that no result depends on its neighbours.
@@ -166,6 +200,9 @@ class DatasetEncoder {
   AutoencoderObjective* model_ = nullptr;  // within loaded_
   at::Device device_;
   OpenedData images_;
+  std::shared_ptr<const BatchSource> context_;  // null without texts
+  FieldInfo context_field_;
+  std::string context_fingerprint_;
   std::string hash_;
   std::int64_t done_ = 0;
 };

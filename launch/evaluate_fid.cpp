@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/progress_bar.h"
 #include "core/safetensors.h"
+#include "launch/conditions.h"
 #include "launch/device.h"
 #include "launch/evaluate_fid_controls.h"
 #include "launch/features.h"
@@ -67,7 +68,7 @@ class Comparison {
         target_(open_target(split_.model)),
         device_(choose_device(target_.recipe.run.device, world)),
         maker_(on_device(diffusion_model(*target_.objective, words.target.path)), words.target.path,
-               words.pictures, device_) {
+               with_texts(words.pictures), device_) {
     use_threads(target_.recipe, world);
     open_real();
     const auto shape = maker_.shape_of(1);
@@ -108,6 +109,15 @@ class Comparison {
   LatentDiffusion& on_device(LatentDiffusion& model) const {
     model.module().to(device_);
     return model;
+  }
+
+  /// Those of the latents that the model is otherwise evaluated on, where none are named.
+  PictureOptions with_texts(PictureOptions options) const {
+    const LatentDiffusion& model = diffusion_model(*target_.objective, words_.target.path);
+    if (options.context.empty()) {
+      options.context = texts_of_recipe(model, target_.reader, target_.recipe);
+    }
+    return options;
   }
 
   void open_real() {

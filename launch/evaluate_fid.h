@@ -22,7 +22,9 @@ struct FidWords {
 ///                           the pictures, held against the classes they were asked to be
 ///   frechet_noise_latents   with controls: of pictures decoded from N(0, I),
 ///   frechet_normal_latents  and from the normal distribution fitted to the latents trained on
-/// The real features are kept in RUN/cache. Collective over the ranks it is started on.
+/// A model that draws by texts follows those of pictures.context; where that is empty, those beside
+/// the latents of the recipe's eval.path or data.path. The real features are kept in RUN/cache.
+/// Collective over the ranks it is started on.
 CommandResult evaluate_fid(const FidWords& words);
 
 }  // namespace kiln

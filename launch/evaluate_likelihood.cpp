@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "data/loader.h"
+#include "launch/conditions.h"
 #include "launch/features.h"
 #include "launch/latent_statistics.h"
 #include "models/latent_diffusion/likelihood.h"
@@ -44,6 +45,7 @@ class Likelihood {
         model_(dynamic_cast<LatentDiffusion*>(&evaluated.objective)),
         seed_(static_cast<std::uint64_t>(evaluated.recipe.run.seed)) {
     if (model_ == nullptr) throw usage_error("a likelihood is measured of diffusion models");
+    check_conditions(*model_, *evaluated.data.source, evaluated.recipe.eval.path);
     const std::int64_t all = evaluated.data.source->num_samples();
     const std::int64_t most = evaluated.recipe.eval.max_samples;
     count_ = most > 0 ? std::min(most, all) : all;
@@ -74,10 +76,11 @@ class Likelihood {
  private:
   void add(Batch& batch, Range range, at::Tensor& sums) {
     batch.first_position = range.begin;
-    const bool has_class = model_->options().conditioning == "class";
-    const at::Tensor label = has_class ? batch.at("label").to(at::kLong) : at::Tensor();
+    const std::string& by = model_->options().conditioning;
+    const std::string field = by == "class" ? "label" : by == "text" ? "context" : "";
+    const at::Tensor condition = field.empty() ? at::Tensor() : batch.at(field);
     model_->prepare(batch, seed_);
-    if (has_class) batch.tensors["label"] = label;  // prepare() drops some
+    if (!field.empty()) batch.tensors[field] = condition;  // prepare() drops some
     const auto first = [&](const at::Tensor& x) {
       return x.narrow(0, 0, range.size()).to(at::kDouble).sum().cpu();
     };

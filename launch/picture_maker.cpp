@@ -20,11 +20,25 @@ PictureMaker::PictureMaker(LatentDiffusion& model, const std::string& name,
   const std::int64_t label = options_.label;
   options_.generate = checked(options_.generate, model_,
                               label < 0 ? std::vector<std::int64_t>{} : std::vector{label});
-  if (model_.options().conditioning == "text") {
-    throw usage_error("'{}' is conditioned on text embeddings: there are none to give it here",
-                      name);
-  }
+  open_texts(name);
   if (model_.is_latent()) load_autoencoder(name);
+}
+
+void PictureMaker::open_texts(const std::string& name) {
+  const std::string& path = options_.context;
+  if (model_.options().conditioning != "text") {
+    if (path.empty()) return;
+    throw usage_error("--context '{}': '{}' has model.conditioning = \"{}\" and follows no texts",
+                      path, name, model_.options().conditioning);
+  }
+  if (path.empty()) {
+    throw usage_error(
+        "'{}' draws by texts: give --context, a dataset of their embeddings (`kiln encode BERT "
+        "--data TEXT --out EMBEDDINGS`)",
+        name);
+  }
+  texts_.emplace(path);
+  check_conditions(model_, texts_->source(), path);
 }
 
 void PictureMaker::load_autoencoder(const std::string& name) {
@@ -97,6 +111,7 @@ PictureMaker::Made PictureMaker::make(std::int64_t first) {
   made.labels = labels_from(first);
   Conditioning conditioning;
   if (!made.labels.empty()) conditioning.labels = at::tensor(made.labels, at::kLong).to(device_);
+  if (texts_) conditioning.context = texts_->rows(first, options_.batch).to(device_);
   made.pictures = decoded(generate(model_, options_.generate, first, options_.batch, conditioning));
   return made;
 }

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/communicator.h"
+#include "launch/conditions.h"
 #include "launch/loaded_model.h"
 #include "models/latent_diffusion/generate.h"
 
@@ -18,14 +20,16 @@ class AutoencoderObjective;
 
 struct PictureOptions {
   GenerateOptions generate;
-  std::string autoencoder;  // decodes latents; empty: model.autoencoder
-  std::int64_t batch = 32;  // samples made together; part of the result's bits
-  std::int64_t label = -1;  // -1: the classes in turn
+  std::string autoencoder;   // decodes latents; empty: model.autoencoder
+  std::int64_t batch = 32;   // samples made together; part of the result's bits
+  std::int64_t label = -1;   // -1: the classes in turn
+  std::string context = {};  // dataset whose texts a model conditioned on text follows in turn
 };
 
 /// A diffusion model with what turns its samples into pictures. Throws Error(kUsage) before any
-/// work is done for what cannot be: a sampler that does not fit, a class beyond the table, an
-/// autoencoder that is missing or another than the latents'.
+/// work is done for what cannot be: a sampler that does not fit, a class beyond the table, texts
+/// that are missing or of another width, an autoencoder that is missing or another than the
+/// latents'.
 class PictureMaker {
  public:
   /// `model`, which must outlive this, is on `device`; `name` stands for it in messages.
@@ -51,12 +55,14 @@ class PictureMaker {
   const GenerateOptions& generate_options() const { return options_.generate; }
 
  private:
+  void open_texts(const std::string& name);
   void load_autoencoder(const std::string& name);
   std::vector<std::int64_t> labels_from(std::int64_t first) const;
 
   LatentDiffusion& model_;
   PictureOptions options_;
   at::Device device_;
+  std::optional<TextConditions> texts_;
   LoadedModel loaded_autoencoder_;
   AutoencoderObjective* autoencoder_ = nullptr;  // within loaded_autoencoder_; null for pixels
 };

@@ -25,10 +25,11 @@ TrainingEvaluation::TrainingEvaluation(TrainingSetup& setup, World& world, at::D
 
 void TrainingEvaluation::open_picture_maker() {
   auto* model = dynamic_cast<LatentDiffusion*>(setup_.objective.get());
-  if (!model || model->options().conditioning == "text") return;
+  if (!model) return;
   if (model->is_latent() && model->options().autoencoder.empty()) return;
   PictureOptions options;
   options.batch = std::clamp<std::int64_t>(setup_.recipe.eval.pictures, 1, options.batch);
+  options.context = texts_of_recipe(*model, setup_.reader, setup_.recipe);
   options.generate.seed = static_cast<std::uint64_t>(setup_.recipe.run.seed);
   maker_.emplace(*model, setup_.recipe.run.name, options, device_);
 }

@@ -9,6 +9,7 @@
 #include "data/latent_source.h"
 #include "data/text_source.h"
 #include "data/token_stream.h"
+#include "launch/conditions.h"
 #include "models/registry.h"
 
 namespace kiln {
@@ -131,6 +132,7 @@ TrainingSetup read_training_setup(RecipeReader reader) {
   setup.data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kTraining);
   setup.objective = model.make(setup.reader, setup.recipe, setup.data.info);
   setup.reader.finish();
+  check_conditions(*setup.objective, *setup.data.source, setup.reader.peek("data", "path", ""));
   setup.total_samples = length_in_samples(setup.recipe.train, setup.data.info.num_samples);
   return setup;
 }

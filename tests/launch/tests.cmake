@@ -11,6 +11,10 @@ foreach(test bad_input bert bert_bad_input diffusion_pipeline reproducible resum
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
 endforeach()
+kiln_test(launch/text_conditioning_test.cpp DEPS data LIBS kiln::test_run TIMEOUT 400
+  LABELS no_sanitizer)
+add_dependencies(launch_text_conditioning_test kiln)
+set_tests_properties(launch_text_conditioning_test PROPERTIES PROCESSORS 2)
 kiln_test(launch/mae_learning_test.cpp LIBS kiln::test_run TIMEOUT 3000 LABELS full)
 add_dependencies(launch_mae_learning_test kiln)
 set_tests_properties(launch_mae_learning_test PROPERTIES PROCESSORS 2)

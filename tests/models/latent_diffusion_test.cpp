@@ -77,6 +77,9 @@ Batch raw_batch(const LatentDiffusion& model, std::int64_t first, std::int64_t s
   }
   batch.tensors[model.is_latent() ? "moments" : "image"] = at::stack(rows);
   batch.tensors["label"] = at::stack(labels);
+  if (model.options().conditioning == "text") {
+    batch.tensors["context"] = normal({size, 3, 6}, 1000 + first).to(at::kHalf);
+  }
   return batch;
 }
 
@@ -149,6 +152,21 @@ TEST(LatentDiffusion, DropsLabelsAtTheGivenRate) {
   EXPECT_NEAR(share, 0.25, 5 * std::sqrt(0.25 * 0.75 / 2000));
 }
 
+Choice by_texts() {
+  Choice choice;
+  choice.options.conditioning = "text";
+  choice.options.context_dim = 6;
+  choice.options.label_dropout = 0.25;
+  return choice;
+}
+
+TEST(LatentDiffusion, DropsTextsToZeros) {
+  const auto model = make(by_texts());
+  const at::Tensor context = prepared(*model, 0, 400).at("context").flatten(1);
+  const double share = context.eq(0).all(1).to(at::kDouble).mean().item<double>();
+  EXPECT_NEAR(share, 0.25, 5 * std::sqrt(0.25 * 0.75 / 400));
+}
+
 TEST(LatentDiffusion, DrawsBelongToPositions) {
   const auto model = make();
   const Batch whole = prepared(*model, 40, 6), part = prepared(*model, 43, 3);
@@ -196,6 +214,17 @@ TEST(Generate, NullLabelIsTheUnconditionalPath) {
   options.guidance = 0.0;  // all weight on "no class"
   const at::Tensor zero = generate(*model, options, 0, 2, labels({1, 2}));
   EXPECT_LT((none - zero).abs().max().item<double>(), 1e-4);
+}
+
+TEST(Generate, NoTextIsWhatTrainingDropsTextsTo) {
+  const auto model = make(by_texts());
+  GenerateOptions options = checked(quick(), *model, {});
+  const Conditioning text = {{}, normal({2, 3, 6}, 50).to(at::kHalf)};
+  const Conditioning nothing = {{}, at::zeros({2, 3, 6}, at::kHalf)};
+  const at::Tensor none = generate(*model, options, 0, 2, nothing);
+  EXPECT_FALSE(none.allclose(generate(*model, options, 0, 2, text)));
+  options.guidance = 0.0;  // all weight on "no text"
+  EXPECT_LT((none - generate(*model, options, 0, 2, text)).abs().max().item<double>(), 1e-4);
 }
 
 TEST(Generate, LatentsAreDividedByTheScaleAndPixelsAreNot) {
