@@ -103,6 +103,13 @@ done
 grep -q "stopped and saved" "$work/run.log" || { cat "$work/run.log"; fail "it did not save"; }
 scontrol show job "$job" | grep -q "Restarts=1" || fail "it was not requeued"
 saved=$(last_step "$work/run")
+# Slurm itself waits two minutes here. Sooner than it takes to clean up after the first start, or in
+# the same second, the node takes the second start for the one that was revoked.
+for _ in $(seq 60); do
+  grep -q "\[$job.0\] done with job" "$work/slurmd.log" && break
+  sleep 0.5
+done
+sleep 2
 scontrol update jobid="$job" starttime=now timelimit=20
 wait_for_state "$job" COMPLETED 240
 [[ $(exit_of "$job") == 0 ]] || fail "exit code $(exit_of "$job")"
