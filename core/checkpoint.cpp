@@ -50,16 +50,20 @@ void write_durably(FileSystem& files, const fs::path& path, const std::string& t
 
 /// What write_files() works on while the loop goes on changing the weights.
 struct CheckpointWriter::Snapshot {
+  struct Copy {
+    at::Tensor from, to;
+  };
   struct File {
     std::string name;
     std::vector<std::pair<std::string, at::Tensor>> tensors;  // in their shape, on the host
     std::vector<at::Tensor> memory;  // kept from save to save: fresh pages would cost as much again
   };
   File weights, optimizer;
+  std::vector<Copy> copies;     // left to the thread
   CheckpointManifest manifest;  // of this rank's pieces
   std::uint64_t num_bytes = 0;
 
-  void add(File& file, const Piece& piece, TensorKind kind, bool copy) {
+  void add(File& file, const Piece& piece, TensorKind kind, bool is_async) {
     CheckpointManifest::Tensor tensor{
         kind, safetensors_dtype(piece.data.scalar_type()), piece.shape, {}};
     const std::int64_t numel = tensor.numel();
@@ -67,7 +71,14 @@ struct CheckpointWriter::Snapshot {
     if (piece.elements.size() == 0 && numel > 0) return;
     tensor.pieces.push_back({file.name, piece.elements});
     const bool is_whole = piece.elements == Range{0, numel};
-    const at::Tensor data = copy ? copy_to_host(file, piece.data) : piece.data;
+    at::Tensor data = piece.data;
+    if (is_async || !data.device().is_cpu()) {
+      data = memory_for(file, piece.data);
+      // A forward pass may change buffers, and a GPU's memory is copied in its stream's order.
+      const bool is_later = is_async && kind != TensorKind::kBuffer && piece.data.is_cpu();
+      if (is_later) copies.push_back({piece.data, data});
+      if (!is_later) data.copy_(piece.data);
+    }
     file.tensors.emplace_back(piece_key(piece.name, piece.elements, numel),
                               is_whole ? data.view(piece.shape) : data);
     num_bytes += data.nbytes();
@@ -76,14 +87,19 @@ struct CheckpointWriter::Snapshot {
     manifest.merge(one);
   }
 
-  static at::Tensor copy_to_host(File& file, const at::Tensor& data) {
+  static at::Tensor memory_for(File& file, const at::Tensor& data) {
     const std::size_t index = file.tensors.size();
     if (file.memory.size() <= index) file.memory.resize(index + 1);
     at::Tensor& memory = file.memory[index];
     if (!memory.defined() || memory.numel() != data.numel() || memory.dtype() != data.dtype())
       memory = at::empty(data.sizes(), data.options().device(at::kCPU));
-    memory.copy_(data);
     return memory;
+  }
+
+  void copy_pieces() {
+    for (const Copy& copy : copies)
+      std::memcpy(copy.to.mutable_data_ptr(), copy.from.const_data_ptr(), copy.from.nbytes());
+    copies.clear();
   }
 };
 
@@ -109,16 +125,20 @@ void CheckpointWriter::begin(const CheckpointState& state) {
   ++sequence_;
   folder_ = checkpoint_folder(options_.run_dir, state.step);
   partial_ = with_suffix(folder_, ".partial");
-  take_snapshot(state);
-  cost_ = {seconds_since(began), 0.0, snapshot_->num_bytes};
+  describe(state);
+  cost_ = {seconds_since(began), 0.0, 0.0, snapshot_->num_bytes};
   phase_ = Phase::kWriting;
-  start(Phase::kSucceeded, Phase::kFailed, &CheckpointWriter::write_files);
+  is_snapshot_taken_ = false;
+  start(Phase::kSucceeded, Phase::kFailed, &CheckpointWriter::save);
 }
 
-void CheckpointWriter::take_snapshot(const CheckpointState& state) {
+void CheckpointWriter::wait_for_snapshot() { is_snapshot_taken_.wait(false); }
+
+void CheckpointWriter::describe(const CheckpointState& state) {
   Snapshot& snapshot = *snapshot_;
   snapshot.weights.tensors.clear();
   snapshot.optimizer.tensors.clear();
+  snapshot.copies.clear();
   snapshot.num_bytes = 0;
   snapshot.manifest = {};
   snapshot.manifest.step = state.step;
@@ -130,13 +150,10 @@ void CheckpointWriter::take_snapshot(const CheckpointState& state) {
   snapshot.manifest.identity = state.identity;
   snapshot.manifest.environment = state.environment;
   snapshot.manifest.extra = state.extra;
-  const auto needs_copy = [&](const Piece& piece) {
-    return options_.async || !piece.data.device().is_cpu();
-  };
   for (const Piece& piece : state.weights)
-    snapshot.add(snapshot.weights, piece, kind_of(piece), needs_copy(piece));
+    snapshot.add(snapshot.weights, piece, kind_of(piece), options_.async);
   for (const Piece& piece : state.optimizer)
-    snapshot.add(snapshot.optimizer, piece, TensorKind::kOptimizer, needs_copy(piece));
+    snapshot.add(snapshot.optimizer, piece, TensorKind::kOptimizer, options_.async);
 }
 
 void CheckpointWriter::start(Phase success, Phase failure, void (CheckpointWriter::*job)()) {
@@ -154,6 +171,15 @@ void CheckpointWriter::start(Phase success, Phase failure, void (CheckpointWrite
     thread_ = std::thread(run);
   else
     run();
+}
+
+void CheckpointWriter::save() {
+  const auto began = Clock::now();
+  snapshot_->copy_pieces();
+  cost_.snapshot_s = seconds_since(began);
+  is_snapshot_taken_ = true;
+  is_snapshot_taken_.notify_all();
+  write_files();
 }
 
 void CheckpointWriter::write_files() {

@@ -47,6 +47,8 @@ struct CheckpointState {
 /// vote of the loop, which carries has_succeeded() and has_failed() of every rank:
 ///
 ///   writer.begin(state);                      // every rank, same step
+///   ... forward and backward go on: whatever changes the pieces waits for
+///   writer.wait_for_snapshot();
 ///   ... steps go on; each vote adds up has_succeeded() and has_failed() over the ranks ...
 ///   when succeeded + failed == ranks:  failed == 0 ? writer.commit() : writer.abandon();
 ///   writer.wait();                            // before the program ends: until the commit is
@@ -78,10 +80,13 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Copies the pieces and returns while a thread writes them (async), or returns when this rank's
-  /// files are durable or have failed. Waits for an earlier commit; an earlier begin() must have
-  /// been committed or abandoned. A disk without room for it fails the save before the first byte.
+  /// Returns while a thread copies the pieces and writes them (async), or when this rank's files
+  /// are durable or have failed. Buffers and what lies on a GPU are copied before it returns. Waits
+  /// for an earlier commit; an earlier begin() must have been committed or abandoned. A disk
+  /// without room for it fails the save before the first byte.
   void begin(const CheckpointState& state);
+  /// Until the pieces given to begin() may change: the time it takes to copy memory.
+  void wait_for_snapshot();
   /// From begin() to commit() or abandon(): the same on all ranks.
   bool is_pending() const;
   bool has_succeeded() const;  // this rank's files are durable
@@ -98,8 +103,9 @@ class CheckpointWriter {
   std::string failure() const;
 
   struct Cost {
-    double snapshot_s = 0.0;  // what the loop waited for
-    double write_s = 0.0;     // until durable
+    double begin_s = 0.0;     // what the loop waited for at once
+    double snapshot_s = 0.0;  // from then on, until the pieces might change
+    double write_s = 0.0;     // from then on, until durable
     std::uint64_t num_bytes = 0;
   };
   /// Of the last save that succeeded on this rank.
@@ -108,7 +114,8 @@ class CheckpointWriter {
  private:
   enum class Phase { kIdle, kWriting, kSucceeded, kFailed, kCommitting };
   struct Snapshot;
-  void take_snapshot(const CheckpointState& state);
+  void describe(const CheckpointState& state);
+  void save();
   void write_files();
   void publish();
   void tidy_up(const std::filesystem::path& replaced) const;
@@ -124,6 +131,7 @@ class CheckpointWriter {
   std::unique_ptr<Snapshot> snapshot_;
   std::filesystem::path folder_, partial_;  // of the current save
   std::atomic<Phase> phase_{Phase::kIdle};
+  std::atomic<bool> is_snapshot_taken_{true};
   std::string failure_;  // written before phase_, read after it
   Cost cost_;            // likewise
   std::thread thread_;

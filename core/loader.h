@@ -19,8 +19,8 @@ class Loader {
   /// Starts reading so that the first next() is the step beginning at `samples_seen`.
   virtual void start(std::int64_t samples_seen) = 0;
   /// Micro-batches of the next step in ascending order, on the host, already through
-  /// Objective::prepare. Blocks until read; throws Error(kData) when a shard is unreadable or the
-  /// wait exceeds parallel.timeout_s (naming what it waits for).
+  /// Objective::prepare. Blocks until read; throws Error(kData) when a shard is unreadable,
+  /// Error(kCommunication), naming what it waits for, when the wait exceeds parallel.timeout_s.
   virtual std::vector<Batch> next() = 0;
   /// Waits at most `wait_s` seconds; true when next() will return, or throw, at once. So the loop
   /// can look for signals while it waits. Counts towards the time-out of next().

@@ -56,6 +56,7 @@ ExitCode Trainer::run() {
     bool is_good = true;  // of a bad step, phases and statistics that would follow are left out
     is_resting_.assign(phases_.size(), true);
     for (std::size_t i = 0; i < phases_.size() && is_good; ++i) is_good = train_phase(i, batches);
+    wait_for_snapshot();
     if (is_good) parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums()));
 
     ++step_;
@@ -105,6 +106,7 @@ bool Trainer::update(std::size_t index) {
     report_.grad_norm = norm;
   }
   if (has_diverged(index, norm)) return false;
+  wait_for_snapshot();
   phase.update(norm, lr, ema_.decay(phase.num_updates() + 1, samples_seen_));
   return true;
 }
@@ -236,6 +238,7 @@ StepContext Trainer::context() const {
 bool Trainer::is_due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
 
 void Trainer::with_average_weights(const std::function<void()>& body) {
+  wait_for_snapshot();
   parts_.objective.module().eval();
   for (const auto& phase : phases_) {
     if (phase->has_average()) phase->swap_in_average();
@@ -284,7 +287,8 @@ bool Trainer::is_short_of_time() const {
   if (grace_s <= 0 || !parts_.writer || !parts_.hooks.stop_age_s) return false;
   const CheckpointWriter::Cost cost = parts_.writer->cost();
   // A quarter on top: for the manifest, and for a disk that is slower this time.
-  return parts_.hooks.stop_age_s() + 1.25 * (cost.snapshot_s + cost.write_s) > grace_s;
+  const double save_s = cost.begin_s + cost.snapshot_s + cost.write_s;
+  return parts_.hooks.stop_age_s() + 1.25 * save_s > grace_s;
 }
 
 StepVote::Ballot Trainer::ballot() const {
@@ -344,6 +348,11 @@ void Trainer::save() {
   parts_.writer->begin(state);
   saved_step_ = step_;
   is_save_unsettled_ = true;
+}
+
+/// Weights and optimizer state must not change before.
+void Trainer::wait_for_snapshot() {
+  if (is_save_unsettled_) parts_.writer->wait_for_snapshot();
 }
 
 // Until the save under way is committed or abandoned. A vote that was cast before a save began must

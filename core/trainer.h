@@ -122,6 +122,7 @@ class Trainer {
   StepVote::Ballot ballot() const;
   void settle_save(const StepVote::Result& agreed);
   void save();
+  void wait_for_snapshot();
   void finish_save();
   void save_and_finish();
   void save_in_time();

@@ -238,7 +238,8 @@ std::vector<Batch> ThreadedLoader::next() {
   const std::lock_guard lock(state.mutex);
   if (state.failure) std::rethrow_exception(state.failure);
   if (!is_read) {
-    throw data_error(
+    // Nothing is wrong with the data: as after any other hang, another start may do better.
+    throw communication_error(
         "rank {} has had no data for {} s: still reading {}. Is the file system alive? "
         "parallel.timeout_s bounds this wait",
         state.options.rank, state.options.timeout_s, state.waited_for());

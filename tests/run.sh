@@ -51,8 +51,8 @@ run_suite build quick -LE full
 if [[ $FULL == yes ]]; then
   run_suite build full -L full
   build_and_run asan all -LE 'full|no_sanitizer'
-  # Loader; local and thread communicators, and the exchange over them.
-  build_and_run tsan "data_loader_test dist_communicator_test dist_gradient_exchange_test" \
-    -R '^(data_loader_test|dist_gradient_exchange_test|dist_communicator_test\.np1)$'
+  # Loader; local and thread communicators, the exchange over them, and saving beside the steps.
+  build_and_run tsan "core_trainer_test data_loader_test dist_communicator_test dist_gradient_exchange_test" \
+    -R '^(core_trainer_test|data_loader_test|dist_gradient_exchange_test|dist_communicator_test\.np1)$'
 fi
 python3 tests/support/count_tests.py "${SUMMARY[@]}"

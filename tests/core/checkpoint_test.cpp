@@ -74,7 +74,9 @@ TEST(Checkpoint, AsyncSavesTheMomentOfBegin) {
   for (const std::int64_t step : {1, 2}) {
     const CheckpointState state = sample_state(step);
     writer.begin(state);
-    for (const Piece& piece : state.weights) piece.data.zero_();  // the loop goes on
+    writer.wait_for_snapshot();
+    for (const auto* pieces : {&state.weights, &state.optimizer})
+      for (const Piece& piece : *pieces) piece.data.zero_();  // the loop goes on
     EXPECT_TRUE(writer.is_pending());
     writer.wait();
     ASSERT_TRUE(writer.has_succeeded()) << writer.failure();
@@ -86,6 +88,24 @@ TEST(Checkpoint, AsyncSavesTheMomentOfBegin) {
   EXPECT_GT(writer.cost().num_bytes, 0u);
   expect_sample_state(CheckpointReader(checkpoint_folder(run.path(), 1)));
   expect_sample_state(CheckpointReader(checkpoint_folder(run.path(), 2)));
+}
+
+TEST(Checkpoint, BuffersMayChangeOnceBeginReturns) {
+  const TemporaryFolder run;
+  auto options = writer_options(run.path());
+  options.async = true;
+  CheckpointWriter writer(options);
+  CheckpointState state = sample_state(1);
+  const at::Tensor buffer = at::full({1 << 22}, 3.0f);
+  state.weights.push_back({"buffer/mean", {1 << 22}, {0, 1 << 22}, buffer});
+  writer.begin(state);
+  buffer.zero_();
+  writer.wait();
+  ASSERT_TRUE(writer.has_succeeded()) << writer.failure();
+  writer.commit();
+  writer.wait();
+  const CheckpointReader reader(checkpoint_folder(run.path(), 1));
+  EXPECT_TRUE(reader.read("buffer/mean").eq(3.0f).all().item<bool>());
 }
 
 TEST(Checkpoint, IgnoresUncommittedDirectory) {

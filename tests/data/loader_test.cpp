@@ -218,7 +218,7 @@ TEST_F(LoaderTest, ATimeOutNamesTheShardAndDoesNotHangAtTheEnd) {
       loader.next();
       FAIL() << "no time-out";
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::kData);
+      EXPECT_EQ(error.code(), ExitCode::kCommunication);
       EXPECT_NE(std::string(error.what()).find("shard-00000.h5"), std::string::npos)
           << error.what();
     }

@@ -49,7 +49,7 @@ TEST_F(AutopsyOfARun, AStalledReadIsNamedWithItsShard) {
   }
   words.insert(words.end(), alone.begin(), alone.end());
   const Outcome outcome = run(words, seconds(60));
-  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.exit_code, 5);
   EXPECT_THAT(verdict(outcome), HasSubstr("rank 1"));
   EXPECT_THAT(verdict(outcome), HasSubstr("shard-0000"));
   expect_nobody_left();
