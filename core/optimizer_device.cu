@@ -1,8 +1,4 @@
-#include <cuda_runtime.h>
-
-#include <cstdio>
-#include <cstdlib>
-
+#include "core/device_launch.cuh"
 #include "core/optimizer_device.h"
 #include "core/optimizer_element.h"
 
@@ -10,27 +6,12 @@ namespace kiln {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
 
 // Nearest, ties to even; every NaN becomes 0x7fc0: as on the host.
 __device__ std::uint16_t to_bf16(float value) {
   const unsigned bits = __float_as_uint(value);
   const unsigned rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<std::uint16_t>(value != value ? 0x7fc0u : rounded);
-}
-
-/// Sum over the block, in thread 0: lanes of a warp by halves, then the warps in order.
-__device__ double block_sum(double value) {
-  __shared__ double warps[kWarps];
-  for (int step = 16; step > 0; step /= 2) value += __shfl_down_sync(0xffffffffu, value, step);
-  __syncthreads();  // the memory may still be read from the last call
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  double total = 0.0;
-  if (threadIdx.x == 0) {
-    for (int warp = 0; warp < kWarps; ++warp) total += warps[warp];
-  }
-  return total;
 }
 
 __device__ float scale_of(const DeviceSlice& slice) {
@@ -101,28 +82,16 @@ __global__ void __launch_bounds__(kThreads) squares_kernel(const DeviceSlice sli
   if (threadIdx.x == 0) sums[segment.sum] = total;
 }
 
-// A launch fails for reasons of ours alone (a wrong shape, a build for another GPU).
-void check_launch(const char* what) {
-  const cudaError_t error = cudaGetLastError();
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "kiln: CUDA kernel %s: %s\n", what, cudaGetErrorString(error));
-  std::abort();
-}
-
-unsigned blocks_of(const DeviceSlice& slice) { return static_cast<unsigned>(slice.num_segments); }
-
 template <typename RuleT, bool kIsFinishing>
 void launch_update(const DeviceSlice& slice, const RuleScalars* scalars, void* stream) {
-  update_kernel<RuleT, kIsFinishing>
-      <<<blocks_of(slice), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(slice, scalars);
-  check_launch("update");
+  launch("update", update_kernel<RuleT, kIsFinishing>, slice.num_segments, kThreads, stream, slice,
+         scalars);
 }
 
 }  // namespace
 
 void update_on_device(Rule rule, bool is_finishing, const DeviceSlice& slice,
                       const RuleScalars* scalars, void* stream) {
-  if (slice.num_segments == 0) return;
   switch (rule) {
     case Rule::kAdamW:
       return launch_update<AdamWRule, false>(slice, scalars, stream);
@@ -141,22 +110,12 @@ void update_on_device(Rule rule, bool is_finishing, const DeviceSlice& slice,
 
 void prepare_on_device(Rule rule, const DeviceSlice& slice, const RuleScalars* scalars,
                        double* parameter, double* direction, void* stream) {
-  if (slice.num_segments == 0) return;
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  if (rule == Rule::kLamb) {
-    prepare_kernel<LambRule>
-        <<<blocks_of(slice), kThreads, 0, cuda_stream>>>(slice, scalars, parameter, direction);
-  } else {
-    prepare_kernel<LarsRule>
-        <<<blocks_of(slice), kThreads, 0, cuda_stream>>>(slice, scalars, parameter, direction);
-  }
-  check_launch("prepare");
+  launch("prepare", rule == Rule::kLamb ? prepare_kernel<LambRule> : prepare_kernel<LarsRule>,
+         slice.num_segments, kThreads, stream, slice, scalars, parameter, direction);
 }
 
 void squares_on_device(const DeviceSlice& slice, double* sums, void* stream) {
-  if (slice.num_segments == 0) return;
-  squares_kernel<<<blocks_of(slice), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(slice, sums);
-  check_launch("squares");
+  launch("squares", squares_kernel, slice.num_segments, kThreads, stream, slice, sums);
 }
 
 }  // namespace kiln

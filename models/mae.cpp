@@ -9,17 +9,11 @@
 #include "core/error.h"
 #include "core/philox.h"
 #include "models/layers/init.h"
+#include "models/mae_input.h"
 #include "models/parameters.h"
 
 namespace kiln {
 namespace {
-
-// Rows ids [B, N] of x [B, L, P]: [B, N, P].
-at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& ids) {
-  const std::int64_t B = x.size(0), L = x.size(1), P = x.size(2);
-  const at::Tensor first = at::arange(B, ids.options()).mul_(L).unsqueeze(1);  // [B, 1]
-  return x.reshape({B * L, P}).index_select(0, (ids + first).view({-1})).view({B, ids.size(1), P});
-}
 
 at::Tensor at_least_fp32(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
@@ -153,14 +147,6 @@ void MaeObjective::prepare(Batch& batch, std::uint64_t seed) const {
   batch.weights["masked"] = static_cast<double>(batch.num_samples * network_->mae.num_masked());
 }
 
-MaeObjective::Patches MaeObjective::split(const Batch& batch) const {
-  const MaeShape& shape = network_->mae;
-  const at::Tensor all = patchify(batch.at("image"), shape.encoder.patch);
-  const at::Tensor shuffled = pixels_.normalise(gather_rows(all, batch.at("ids_shuffle")));
-  const std::int64_t V = shape.num_visible();
-  return {shuffled.narrow(1, 0, V), shuffled.narrow(1, V, shape.num_masked())};
-}
-
 at::Tensor MaeObjective::to_weights_type(const at::Tensor& pixels) const {
   return pixels.to(network_->cls_token.scalar_type());
 }
@@ -169,11 +155,11 @@ std::optional<Loss> MaeObjective::loss(const Batch& batch, const StepContext& co
                                        std::size_t) {
   DropoutStream drop =
       context.is_training ? DropoutStream(context.seed, batch.first_position) : DropoutStream();
-  const Patches patches = split(batch);
-  const at::Tensor target = mae_target(patches.masked, network_->mae.has_normalised_targets);
-  const at::Tensor prediction =
-      network_->forward(to_weights_type(patches.visible), batch.at("ids_shuffle"), drop);
-  return Loss{mae_loss(prediction, target, batch.weights.at("masked")), {}};
+  const at::Tensor& ids = batch.at("ids_shuffle");
+  const MaeInput in =
+      mae_input(batch.at("image"), ids, network_->mae, pixels_, network_->cls_token.scalar_type());
+  const at::Tensor prediction = network_->forward(in.visible, ids, drop);
+  return Loss{mae_loss(prediction, in.target, batch.weights.at("masked")), {}};
 }
 
 MaeObjective::Features MaeObjective::features(const Batch& batch) {
@@ -190,22 +176,24 @@ MaeObjective::Pictures MaeObjective::reconstruct(const Batch& batch) {
   DropoutStream none;
   const MaeShape& shape = network_->mae;
   const at::Tensor& ids = batch.at("ids_shuffle");
-  const Patches patches = split(batch);
-  at::Tensor filled = at_least_fp32(network_->forward(to_weights_type(patches.visible), ids, none));
+  const at::Tensor shuffled = shuffled_patches(batch.at("image"), ids, shape, pixels_);
+  const at::Tensor visible = shuffled.narrow(1, 0, shape.num_visible());
+  const at::Tensor masked = shuffled.narrow(1, shape.num_visible(), shape.num_masked());
+  at::Tensor filled = at_least_fp32(network_->forward(to_weights_type(visible), ids, none));
   if (shape.has_normalised_targets) {
     // The network predicts a patch up to its mean and deviation; those are taken from the original.
-    const auto [variance, mean] = at::var_mean(patches.masked, at::IntArrayRef{-1}, 1, true);
+    const auto [variance, mean] = at::var_mean(masked, at::IntArrayRef{-1}, 1, true);
     filled = filled * (variance + 1e-6).sqrt() + mean;
   }
   const at::Tensor back = ids.argsort(std::int64_t{1});
   const auto picture = [&](const at::Tensor& hidden) {
-    const at::Tensor all = gather_rows(at::cat({patches.visible, hidden}, 1), back);
+    const at::Tensor all = gather_rows(at::cat({visible, hidden}, 1), back);
     const at::Tensor image = unpatchify(pixels_.to_uint8(all), shape.encoder.patch,
                                         shape.encoder.height, shape.encoder.width);
     return image.cpu();
   };
-  const at::Tensor grey = pixels_.normalise(at::full_like(patches.masked, 127, at::kByte));
-  return {picture(patches.masked), picture(grey), picture(filled)};
+  const at::Tensor grey = pixels_.normalise(at::full_like(masked, 127, at::kByte));
+  return {picture(masked), picture(grey), picture(filled)};
 }
 
 }  // namespace kiln

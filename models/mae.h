@@ -95,11 +95,6 @@ class MaeObjective : public Objective, public FeatureExtractor, public Reconstru
   Pictures reconstruct(const Batch& batch) override;
 
  private:
-  struct Patches {
-    at::Tensor visible;  // [B, V, P] fp32, normalised
-    at::Tensor masked;   // [B, M, P]
-  };
-  Patches split(const Batch& batch) const;
   at::Tensor to_weights_type(const at::Tensor& pixels) const;
 
   std::shared_ptr<MaskedAutoencoder> network_;

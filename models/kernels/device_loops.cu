@@ -1,20 +1,9 @@
-#include <cuda_runtime.h>
-
-#include <cstdio>
-#include <cstdlib>
-
+#include "core/device_launch.cuh"
 #include "models/kernels/device_loops.h"
 #include "models/kernels/row_chunks.h"
 
 namespace kiln {
 namespace {
-
-void check_launch(const char* what) {
-  const cudaError_t error = cudaGetLastError();
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "kiln: CUDA kernel %s: %s\n", what, cudaGetErrorString(error));
-  std::abort();
-}
 
 /// Dropout of a kernel: by value, since the host's struct lies in host memory.
 struct Keep {
@@ -54,25 +43,8 @@ __global__ void gelu_backward_kernel(const T* u, T* d, T* a, std::int64_t count)
   store(d[i], load(d[i]) * g.slope);
 }
 
-unsigned blocks_for(std::int64_t count) {
-  return static_cast<unsigned>((count + kElementThreads - 1) / kElementThreads);
-}
-
-/// Sum over the block, in all threads. blockDim.x is a multiple of 32.
-__device__ float block_sum(float value) {
-  __shared__ float warps[32];
-  __shared__ float total;
-  for (int step = 16; step > 0; step /= 2) value += __shfl_down_sync(0xffffffffu, value, step);
-  __syncthreads();  // the last call's total may still be read
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    float sum = 0.0f;
-    for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) sum += warps[warp];
-    total = sum;
-  }
-  __syncthreads();
-  return total;
+std::int64_t blocks_for(std::int64_t count) {
+  return (count + kElementThreads - 1) / kElementThreads;
 }
 
 // Columns of a thread: threadIdx.x, + blockDim.x, ... At most this many are kept in registers.
@@ -235,39 +207,21 @@ template <typename T>
 void device_bias_gelu(T* u, const T* bias, T* a, std::int64_t rows, std::int64_t cols, bool is_tanh,
                       void* stream) {
   const std::int64_t count = rows * cols;
-  if (count == 0) return;
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  if (is_tanh) {
-    gelu_kernel<T, true>
-        <<<blocks_for(count), kElementThreads, 0, cuda_stream>>>(u, bias, a, count, cols);
-  } else {
-    gelu_kernel<T, false>
-        <<<blocks_for(count), kElementThreads, 0, cuda_stream>>>(u, bias, a, count, cols);
-  }
-  check_launch("gelu");
+  launch("gelu", is_tanh ? gelu_kernel<T, true> : gelu_kernel<T, false>, blocks_for(count),
+         kElementThreads, stream, u, bias, a, count, cols);
 }
 
 template <typename T>
 void device_gelu_backward(const T* u, T* d, T* a, std::int64_t count, bool is_tanh, void* stream) {
-  if (count == 0) return;
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  if (is_tanh) {
-    gelu_backward_kernel<T, true>
-        <<<blocks_for(count), kElementThreads, 0, cuda_stream>>>(u, d, a, count);
-  } else {
-    gelu_backward_kernel<T, false>
-        <<<blocks_for(count), kElementThreads, 0, cuda_stream>>>(u, d, a, count);
-  }
-  check_launch("gelu backward");
+  launch("gelu backward", is_tanh ? gelu_backward_kernel<T, true> : gelu_backward_kernel<T, false>,
+         blocks_for(count), kElementThreads, stream, u, d, a, count);
 }
 
 template <typename T>
 void device_residual_norm(const ResidualNorm<T>& a, const std::optional<DropoutSite>& keep,
                           std::int64_t rows, void* stream) {
-  if (rows == 0) return;
-  residual_norm_kernel<<<static_cast<unsigned>(rows), threads_for(a.cols), 0,
-                         static_cast<cudaStream_t>(stream)>>>(a, keep_of(keep));
-  check_launch("residual norm");
+  launch("residual norm", residual_norm_kernel<T>, rows, threads_for(a.cols), stream, a,
+         keep_of(keep));
 }
 
 template <typename T>
@@ -276,11 +230,8 @@ void device_residual_norm_backward(const ResidualNorm<T>& a, const std::optional
                                    const ResidualNormSums& sums, std::int64_t groups,
                                    void* stream) {
   const RowChunks chunks{a.rows_per_group, groups};
-  if (chunks.count() == 0) return;
-  residual_norm_backward_kernel<<<static_cast<unsigned>(chunks.count()), threads_for(a.cols), 0,
-                                  static_cast<cudaStream_t>(stream)>>>(a, keep_of(keep), dn, dh, dx,
-                                                                       dy, sums, chunks);
-  check_launch("residual norm backward");
+  launch("residual norm backward", residual_norm_backward_kernel<T>, chunks.count(),
+         threads_for(a.cols), stream, a, keep_of(keep), dn, dh, dx, dy, sums, chunks);
 }
 
 #define KILN_INSTANTIATE(T)                                                                     \
@@ -293,5 +244,6 @@ void device_residual_norm_backward(const ResidualNorm<T>& a, const std::optional
       const ResidualNormSums&, std::int64_t, void*)
 KILN_INSTANTIATE(float);
 KILN_INSTANTIATE(Bf16);
+#undef KILN_INSTANTIATE
 
 }  // namespace kiln

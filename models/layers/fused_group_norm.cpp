@@ -1,3 +1,4 @@
+#include "models/kernels/device_group_norm.h"
 #include "models/kernels/host_group_norm.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
@@ -56,6 +57,12 @@ void over_strips(const at::Tensor& x, std::int64_t groups, const Call& call) {
   });
 }
 
+template <typename T>
+at::Tensor device_scratch(const GroupNormMaps<T>& maps, const at::Tensor& x) {
+  return at::empty({device_group_norm_scratch(x.size(0), maps.pixels, maps.channels, maps.groups)},
+                   at::device(x.device()).dtype(at::kFloat));
+}
+
 struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
                             const std::optional<at::Tensor>& shift, const at::Tensor& gamma,
@@ -63,9 +70,14 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
                             const c10::intrusive_ptr<GroupNormChoice>& choice) {
     const variable_list in = {channels_last(x), maybe(shift), gamma, beta};
     const at::Tensor y = at::empty_like(in[0], at::MemoryFormat::ChannelsLast);
-    const at::Tensor moments = at::empty({2, x.size(0), choice->groups}, at::kFloat);
+    const at::Tensor moments =
+        at::empty({2, x.size(0), choice->groups}, at::device(x.device()).dtype(at::kFloat));
     with_host_type(x, [&](auto zero) {
       const auto maps = maps_of<decltype(zero)>(*choice, in, y, moments);
+      if (x.is_cuda()) {
+        const at::Tensor scratch = device_scratch(maps, x);
+        return device_group_norm(maps, x.size(0), scratch.data_ptr<float>(), device_stream(x));
+      }
       over_strips(x, choice->groups, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
         group_norm_forward(maps, b, begin, end);
       });
@@ -81,13 +93,20 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
     const at::Tensor& x = saved[0];
     const at::Tensor dy = channels_last(gradients[0]);
     const at::Tensor dx = at::empty_like(x, at::MemoryFormat::ChannelsLast);
-    const at::Tensor sums = at::empty({3, x.size(0), x.size(1)}, at::kFloat);
+    const at::Tensor sums =
+        at::empty({3, x.size(0), x.size(1)}, at::device(x.device()).dtype(at::kFloat));
     float* dgamma = sums.data_ptr<float>();
     const std::int64_t row = sums.stride(0);
     float* dshift = saved[1].defined() ? dgamma + 2 * row : nullptr;
     with_host_type(x, [&](auto zero) {
       using T = decltype(zero);
       const auto maps = maps_of<T>(choice, saved, {}, saved[4]);
+      if (x.is_cuda()) {
+        const at::Tensor scratch = device_scratch(maps, x);
+        return device_group_norm_backward(maps, host_data<T>(dy), host_data<T>(dx), dgamma,
+                                          dgamma + row, dshift, x.size(0),
+                                          scratch.data_ptr<float>(), device_stream(x));
+      }
       over_strips(x, choice.groups, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
         group_norm_backward(maps, host_data<T>(dy), host_data<T>(dx), dgamma, dgamma + row, dshift,
                             b, begin, end);
@@ -109,7 +128,7 @@ at::Tensor plain_group_norm(const GroupNormInput& in) {
 
 at::Tensor fused_group_norm(const GroupNormInput& in) {
   const bool is_shift_taken = !in.shift.defined() || in.shift.scalar_type() == in.x.scalar_type();
-  if (!runs_in_host_loops(in.x) || in.x.dim() != 4 ||
+  if (!runs_in_loops(in.x) || in.x.dim() != 4 || in.x.numel() == 0 ||
       in.x.scalar_type() != in.gamma.scalar_type() || !is_shift_taken) {
     return plain_group_norm(in);
   }

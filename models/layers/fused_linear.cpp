@@ -122,7 +122,7 @@ bool runs_in_host_loops(const at::Tensor& x) {
 }
 
 bool runs_in_device_loops(const at::Tensor& x) {
-  return x.is_cuda() && has_device_loops() && x.size(-1) <= kMaxDeviceColumns &&
+  return x.is_cuda() && has_device_loops() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 

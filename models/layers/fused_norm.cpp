@@ -177,8 +177,9 @@ bool takes(const ResidualNormInput& in) {
   const bool is_affine_alike =
       is_per_sample(in.gamma) == is_per_sample(in.beta) &&
       (!is_per_sample(in.gamma) || in.gamma.stride(0) == in.beta.stride(0));
-  return runs_in_loops(in.x) && in.x.numel() > 0 && fits(in.y) && fits(in.gamma) && fits(in.gate) &&
-         is_affine_alike && has_whole_rows(in.gate) && has_whole_rows(in.gamma) &&
+  const bool is_narrow = in.x.is_cpu() || in.x.size(-1) <= kMaxDeviceColumns;
+  return runs_in_loops(in.x) && is_narrow && in.x.numel() > 0 && fits(in.y) && fits(in.gamma) &&
+         fits(in.gate) && is_affine_alike && has_whole_rows(in.gate) && has_whole_rows(in.gamma) &&
          has_whole_rows(in.beta);
 }
 

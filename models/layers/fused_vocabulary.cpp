@@ -1,6 +1,4 @@
-#include <cmath>
-
-#include "core/error.h"
+#include "models/kernels/device_softmax.h"
 #include "models/kernels/host_softmax.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
@@ -50,12 +48,18 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& logits,
                                const at::Tensor& labels) {
     const std::int64_t rows = logits.size(0), cols = logits.size(1);
-    const at::Tensor lse = at::empty({rows}, at::kFloat), losses = at::empty({rows}, at::kFloat);
-    const at::Tensor best = at::empty({rows}, at::kLong);
+    const at::TensorOptions fp32 = logits.options().dtype(at::kFloat);
+    const at::Tensor lse = at::empty({rows}, fp32), losses = at::empty({rows}, fp32);
+    const at::Tensor best = at::empty({rows}, labels.options());
     const auto* label = labels.const_data_ptr<std::int64_t>();
     with_host_type(logits, [&](auto zero) {
       using T = decltype(zero);
       const T* in = host_data<T>(logits);
+      if (logits.is_cuda()) {
+        return device_cross_entropy(in, label, rows, cols, lse.data_ptr<float>(),
+                                    losses.data_ptr<float>(), best.data_ptr<std::int64_t>(),
+                                    device_stream(logits));
+      }
       at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
           const RowPeak peak = log_sum_exp(in + row * cols, cols);
@@ -74,17 +78,23 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &logits = saved[0], &lse = saved[2];
     const std::int64_t rows = logits.size(0), cols = logits.size(1);
-    const auto factor = gradients[0].item<float>();
+    const at::Tensor factor = gradients[0].to(at::kFloat).contiguous();
     const at::Tensor d = at::empty_like(logits);
     const auto* label = saved[1].const_data_ptr<std::int64_t>();
     with_host_type(logits, [&](auto zero) {
       using T = decltype(zero);
       const T* in = host_data<T>(logits);
       T* out = host_data<T>(d);
+      if (logits.is_cuda()) {
+        return device_cross_entropy_backward(in, label, lse.data_ptr<float>(),
+                                             factor.data_ptr<float>(), out, rows, cols,
+                                             device_stream(logits));
+      }
+      const float by = *factor.const_data_ptr<float>();
       at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
-          softmax_gradient(in + row * cols, out + row * cols, cols, lse.data_ptr<float>()[row],
-                           factor, label[row]);
+          softmax_gradient(in + row * cols, out + row * cols, cols, lse.data_ptr<float>()[row], by,
+                           label[row]);
         }
       });
     });
@@ -110,7 +120,7 @@ CrossEntropy plain_cross_entropy(const at::Tensor& logits, const at::Tensor& lab
 }
 
 CrossEntropy fused_cross_entropy(const at::Tensor& logits, const at::Tensor& labels) {
-  if (!runs_in_host_loops(logits)) return plain_cross_entropy(logits, labels);
+  if (!runs_in_loops(logits)) return plain_cross_entropy(logits, labels);
   const auto out = CrossEntropyFunction::apply(logits.contiguous(), labels.contiguous());
   return {out[0], out[1]};
 }

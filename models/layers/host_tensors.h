@@ -28,8 +28,7 @@ T* host_data(const at::Tensor& x) {
   return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr;
 }
 
-/// Whether the CUDA kernels take it: fp32 or bf16 on a GPU, in a build with CUDA, rows not too
-/// wide.
+/// Whether the CUDA kernels take it: fp32 or bf16 on a GPU, in a build with CUDA.
 bool runs_in_device_loops(const at::Tensor& x);
 bool runs_in_loops(const at::Tensor& x);  // either
 /// The current stream of x's device.

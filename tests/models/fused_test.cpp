@@ -7,6 +7,7 @@
 #include "core/philox.h"
 #include "models/kernels/row_chunks.h"
 #include "models/layers/leaf_gradient.h"
+#include "models/mae_input.h"
 
 namespace kiln {
 namespace {
@@ -233,10 +234,12 @@ TEST(Fused, GroupNormIsThePlainOne) {
                                 .groups = 6,
                                 .has_silu = has_silu};
         };
-        expect_same(
-            inputs, [&](const Tensors& x) { return Tensors{fused_group_norm(input(x))}; },
-            [&](const Tensors& x) { return Tensors{plain_group_norm(input(x))}; },
-            tolerance_of(type));
+        for (const at::Device device : devices()) {
+          expect_same_on(
+              device, inputs, [&](const Tensors& x) { return Tensors{fused_group_norm(input(x))}; },
+              [&](const Tensors& x) { return Tensors{plain_group_norm(input(x))}; },
+              tolerance_of(type));
+        }
       }
     }
   }
@@ -255,12 +258,41 @@ TEST(Fused, EmbeddingAndCrossEntropyAreThePlainOnes) {
         },
         tolerance_of(type));
     const at::Tensor scores = random({6, 37}, 2, type);
-    expect_same(
-        {scores}, [&](const Tensors& x) { return Tensors{fused_cross_entropy(x[0], ids).sum}; },
-        [&](const Tensors& x) { return Tensors{plain_cross_entropy(x[0], ids).sum}; },
-        tolerance_of(type));
-    EXPECT_EQ(fused_cross_entropy(scores, ids).hits.item<std::int64_t>(),
-              plain_cross_entropy(scores, ids).hits.item<std::int64_t>());
+    for (const at::Device device : devices()) {
+      const at::Tensor labels = ids.to(device), there = scores.to(device);
+      expect_same(
+          {there}, [&](const Tensors& x) { return Tensors{fused_cross_entropy(x[0], labels).sum}; },
+          [&](const Tensors& x) { return Tensors{plain_cross_entropy(x[0], labels).sum}; },
+          tolerance_of(type));
+      EXPECT_EQ(fused_cross_entropy(there, labels).hits.item<std::int64_t>(),
+                plain_cross_entropy(there, labels).hits.item<std::int64_t>());
+    }
+  }
+}
+
+TEST(Fused, MaskedInputIsThePlainOne) {
+  MaeShape shape;
+  shape.encoder.height = 12;
+  shape.encoder.width = 20;
+  shape.encoder.channels = 3;
+  shape.encoder.patch = 4;
+  const PixelNormalisation pixels({0.4, 0.5, 0.6}, {0.2, 0.3, 0.25});
+  const at::Tensor images = (random({2, 12, 20, 3}, 1) * 60 + 120).clamp(0, 255).to(at::kByte);
+  const at::Tensor ids = random({2, 15}, 2).argsort(std::int64_t{1});
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const bool is_normalised : {false, true}) {
+      shape.has_normalised_targets = is_normalised;
+      for (const at::Device device : devices()) {
+        const auto got = mae_input(images.to(device), ids.to(device), shape, pixels, type);
+        const auto expected =
+            plain_mae_input(images.to(device), ids.to(device), shape, pixels, type);
+        const auto error = [](const at::Tensor& a, const at::Tensor& b) {
+          return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+        };
+        EXPECT_LE(error(got.visible, expected.visible), type == at::kFloat ? 1e-5 : 2e-2);
+        EXPECT_LE(error(got.target, expected.target), 1e-5);
+      }
+    }
   }
 }
 
