@@ -7,6 +7,7 @@
 # KILN_CUDA=OFF               builds for CPUs even where nvcc is found
 # KILN_CXX=g++                uses that compiler (default: clang++)
 # KILN_WERROR=ON              takes warnings for errors
+# KILN_EXTRA_PACKAGES=...     installs these as well
 # KILN_SANITIZERS=ON          installs what the sanitizers need as well
 # KILN_JOBS=N                 compiles N files at a time
 #
@@ -66,6 +67,16 @@ install_packages() {
   done
   apt_install "${missing[@]}" ||
     die "apt-get install failed: $(tail -n 1 "$DEPS/apt.log")" "Log: $DEPS/apt.log"
+}
+
+# Programs that single tests want and skip without.
+install_extra_packages() {
+  local missing=() name
+  for name in ${KILN_EXTRA_PACKAGES:-}; do is_installed "$name" || missing+=("$name"); done
+  [[ ${#missing[@]} -eq 0 ]] && return
+  say "packages: installing ${missing[*]}"
+  apt_install "${missing[@]}" || die "apt-get install ${missing[*]} failed: $(tail -n 1 "$DEPS/apt.log")" \
+    "Log: $DEPS/apt.log"
 }
 
 # What clang links into programs with sanitizers; tests/run.sh --full asks for it.
@@ -171,6 +182,7 @@ build() {
 
 mkdir -p "$DEPS"
 install_packages
+install_extra_packages
 install_sanitizers
 find_torch
 build

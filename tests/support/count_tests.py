@@ -39,7 +39,8 @@ def main():
             if counts[1]:
                 print(f"failed: {name}")
             elif counts[2]:
-                print(f"skipped: {counts[2]} in {name}")
+                why = re.search(r"^skipped: (.*)$", block, re.M)
+                print(f"skipped: {counts[2]} in {name}" + (f": {why.group(1)}" if why else ""))
     print(f"{totals[0]} passed, {totals[1]} failed")
     return 1 if totals[1] or not totals[0] else 0
 
