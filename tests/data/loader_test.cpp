@@ -159,11 +159,13 @@ TEST_F(LoaderTest, PreparesEveryBatchOnceAfterItIsComplete) {
     const std::lock_guard lock(mutex);
     ++calls[batch.first_position];
   };
-  ThreadedLoader loader(source, SampleOrder({50, 10, 2, true, 1}), options_of(0, 1, 3), prepare);
-  loader.start(0);
-  for (int step = 0; step < 4; ++step) {
-    for (const Batch& batch : loader.next()) EXPECT_EQ(batch.weights.at("samples"), 4.0);
-  }
+  {
+    ThreadedLoader loader(source, SampleOrder({50, 10, 2, true, 1}), options_of(0, 1, 3), prepare);
+    loader.start(0);
+    for (int step = 0; step < 4; ++step) {
+      for (const Batch& batch : loader.next()) EXPECT_EQ(batch.weights.at("samples"), 4.0);
+    }
+  }  // its threads have ended
   for (const auto& [position, count] : calls) EXPECT_EQ(count, 1) << position;
   EXPECT_LE(calls.size(), 7u * 6u);  // 4 taken, one due and two ahead
 }
