@@ -12,8 +12,16 @@ namespace kiln {
 
 void check_conditions(Objective& objective, const BatchSource& data, const std::string& path) {
   const auto* model = dynamic_cast<LatentDiffusion*>(&objective);
-  if (model == nullptr || model->options().conditioning != "text") return;
+  if (model == nullptr) return;
+  const std::string& conditioning = model->options().conditioning;
   const Batch sample = data.allocate(1);
+  if (conditioning == "class" && !sample.tensors.contains("label")) {
+    throw usage_error(
+        "model.conditioning = \"class\", but the samples of '{}' come without labels; leave "
+        "model.num_classes out, or import images from a folder for each class",
+        path);
+  }
+  if (conditioning != "text") return;
   const auto found = sample.tensors.find("context");
   if (found == sample.tensors.end()) {
     throw usage_error(

@@ -14,8 +14,8 @@ namespace kiln {
 
 class LatentDiffusion;
 
-/// Throws Error(kUsage) if `objective` draws by texts and the samples of `data`, which `path`
-/// stands for in messages, come without one, or with embeddings of another width.
+/// Throws Error(kUsage) if `objective` draws by classes or texts and the samples of `data`, which
+/// `path` stands for in messages, come without, or with embeddings of another width.
 void check_conditions(Objective& objective, const BatchSource& data, const std::string& path);
 
 /// Where an evaluation of a recipe finds texts when it is given none: eval.path, or data.path where

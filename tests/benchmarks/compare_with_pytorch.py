@@ -21,8 +21,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
-MAE = ["configs/mae_base_imagenet.toml"]
-COMMON = ["run.device=cpu", "parallel.shard_optimizer=false", "schedule.warmup_epochs=0"]
+MAE = ["configs/mae_base_imagenet.toml", "schedule.warmup_epochs=0"]
+COMMON = ["run.device=cpu", "parallel.shard_optimizer=false"]
 LATENT_DIFFUSION = ["configs/dit_xl_imagenet.toml", "model.autoencoder=", "model.latent_scale=1",
                     "model.learn_variance=false"]
 DIT = [*LATENT_DIFFUSION, "model.num_classes=1000", "model.preset=dit_s", "optimizer.weight_decay=0"]
@@ -32,6 +32,7 @@ UNET = [*LATENT_DIFFUSION, "model.preset=unet_tiny", "model.conditioning=none", 
 AUTOENCODER = ["configs/autoencoder_kl_f4.toml", "model.channels=64", "model.perceptual=none",
                "model.discriminator=false", "data.size=64", "data.crop=center", "data.flip=false",
                "ema.decay=0.999"]
+BERT = ["configs/bert_base_128.toml", "schedule.warmup_steps=0"]
 CASES = {
     "mae-vit-b": {
         "peer": ["mae.py", "--model", "vit-b"], "batch": 8,
@@ -39,6 +40,12 @@ CASES = {
     "mae-vit-ti": {
         "peer": ["mae.py", "--model", "vit-ti"], "batch": 8,
         "kiln": [*MAE, "model.dim=192", "model.heads=3"]},
+    "bert-base-128": {
+        "peer": ["bert.py", "--model", "base", "--variant", "tuned"], "batch": 8, "data": "text",
+        "kiln": BERT},
+    "bert-mini-128": {
+        "peer": ["bert.py", "--model", "mini", "--variant", "tuned"], "batch": 16, "data": "text",
+        "kiln": [*BERT, "model.preset=mini"]},
     "dit-s2": {
         "peer": ["ldm.py", "--model", "dit-s2"], "batch": 8, "data": "latents", "kiln": DIT},
     "dit-heads-of-72": {
@@ -112,6 +119,7 @@ def main() -> None:
     parser.add_argument("peers")
     parser.add_argument("--images", required=True,
                         help="a dataset made by kiln data import images, with classes for dit-*")
+    parser.add_argument("--text", help="a dataset made by kiln data import text, for bert-*")
     parser.add_argument("--kiln", default=str(ROOT / "build/bin/kiln"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"])
@@ -126,7 +134,7 @@ def main() -> None:
     options.images = str(pathlib.Path(options.images).resolve())
 
     with tempfile.TemporaryDirectory() as folder:
-        data = {"images": options.images}
+        data = {"images": options.images, "text": options.text}
         if any(CASES[name].get("data") == "latents" for name in options.cases):
             data["latents"] = make_latents(options, pathlib.Path(folder))
         print("| step, ms | kiln | " + " | ".join(f"PyTorch {mode}" for mode in options.modes) +

@@ -166,6 +166,17 @@ TEST_F(Pipeline, RefusesAClassBeyondTheTable) {
   expect_error({"sample", diffusion_, "--class", "4"}, 2, "class 4 is beyond the table");
 }
 
+TEST_F(Pipeline, RefusesClassesOfImagesThatHaveNone) {
+  const auto flat = folder_ / "flat", unlabelled = folder_ / "unlabelled";
+  std::filesystem::create_directories(flat);
+  json_of(0, {"sample", diffusion_, "--num", "1", "--steps", "1", "--out", flat / "one.png"});
+  json_of(0, {"data", "import", "images", flat.string(), "--out", unlabelled.string()});
+  expect_training_error(
+      tiny_diffusion_recipe(folder_, unlabelled),
+      {"model.name=pixel_diffusion", "model.num_classes=4", "data.size=16", "data.crop=center"},
+      "come without labels");
+}
+
 TEST_F(Pipeline, RefusesGuidanceOfAModelWithoutConditions) {
   const auto recipe = tiny_diffusion_recipe(folder_, stages().latents);
   ASSERT_EQ(run(train_recipe(0, recipe, folder_ / "blind",
