@@ -48,7 +48,7 @@ class DocumentWriter {
   const Tokenizer& tokenizer_;
   bool has_lines_;
   ShardWriter& shard_;
-  Encoder encoder_;
+  TokenEncoder encoder_;
   std::string paragraph_;
   std::vector<std::int32_t> ids_;
   std::vector<std::uint32_t> sentence_ends_;

@@ -132,7 +132,7 @@ LabelledText open_labelled_text(const fs::path& path, const LabelledTextOptions&
   if (options.vocabulary.empty()) throw usage_error("data.vocabulary is missing: which vocab.txt?");
   const Tokenizer tokenizer(Vocabulary::load(options.vocabulary),
                             {options.lowercase, options.strip_accents});
-  Encoder encoder(tokenizer);
+  TokenEncoder encoder(tokenizer);
   const std::vector<std::string> classes =
       options.classes.empty() ? read_classes(path, options.label_key) : options.classes;
   auto source = std::make_shared<LabelledTextSource>(path, options.sequence_length);

@@ -37,16 +37,16 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   return text;
 }
 
-Encoder::Encoder(const Tokenizer& tokenizer)
+TokenEncoder::TokenEncoder(const Tokenizer& tokenizer)
     : tokenizer_(tokenizer), cache_(std::size_t{1} << kSlotBits) {}
 
-std::vector<std::int32_t> Encoder::encode(std::string_view text) {
+std::vector<std::int32_t> TokenEncoder::encode(std::string_view text) {
   std::vector<std::int32_t> ids;
   encode(text, ids);
   return ids;
 }
 
-void Encoder::encode(std::string_view text, std::vector<std::int32_t>& ids) {
+void TokenEncoder::encode(std::string_view text, std::vector<std::int32_t>& ids) {
   std::size_t begin = 0;
   for (std::size_t at = text.find('['); at != text.npos; at = text.find('[', at + 1)) {
     for (const std::string_view special : Vocabulary::kSpecials) {
@@ -61,12 +61,12 @@ void Encoder::encode(std::string_view text, std::vector<std::int32_t>& ids) {
   encode_segment(text.substr(begin), ids);
 }
 
-void Encoder::encode_segment(std::string_view segment, std::vector<std::int32_t>& ids) {
+void TokenEncoder::encode_segment(std::string_view segment, std::vector<std::int32_t>& ids) {
   num_invalid_ += tokenizer_.words().split(
       segment, [&](const WordSplitter::Word& word) { encode_word(word, ids); });
 }
 
-void Encoder::encode_word(const WordSplitter::Word& word, std::vector<std::int32_t>& ids) {
+void TokenEncoder::encode_word(const WordSplitter::Word& word, std::vector<std::int32_t>& ids) {
   if (word.is_too_long) {
     ids.push_back(tokenizer_.vocabulary().unk());
     return;

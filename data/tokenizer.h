@@ -16,7 +16,7 @@ namespace kiln {
 /// BERT's tokenizer: special tokens written out in the text, then words, then WordPiece.
 ///
 /// Thread safety: const members may be called from several threads. Encoding goes through an
-/// Encoder of which each thread has its own.
+/// TokenEncoder of which each thread has its own.
 class Tokenizer {
  public:
   Tokenizer(Vocabulary vocabulary, NormalizerOptions options);
@@ -36,10 +36,10 @@ class Tokenizer {
 };
 
 /// Encodes texts with a cache of the words seen last. One per thread.
-class Encoder {
+class TokenEncoder {
  public:
   /// `tokenizer` must outlive this.
-  explicit Encoder(const Tokenizer& tokenizer);
+  explicit TokenEncoder(const Tokenizer& tokenizer);
 
   /// Appends the ids of `text`, without [CLS] and [SEP]. Invalid UTF-8 is dropped and counted.
   void encode(std::string_view text, std::vector<std::int32_t>& ids);

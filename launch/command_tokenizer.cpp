@@ -69,7 +69,7 @@ std::string joined(const std::vector<std::int32_t>& ids, const Vocabulary& vocab
 
 /// A line of ids (or pieces) for each line of text, unless they are only counted.
 void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& vocabulary,
-                  Encoder& encoder, Encoded& sums) {
+                  TokenEncoder& encoder, Encoded& sums) {
   const double start = cpu_seconds();
   std::vector<std::int32_t> ids;
   for (std::string line; std::getline(in, line);) {
@@ -84,7 +84,7 @@ void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& 
 
 CommandResult encode(const EncodeWords& words) {
   const Tokenizer tokenizer(Vocabulary::load(words.vocabulary), normalizer(words.is_cased));
-  Encoder encoder(tokenizer);
+  TokenEncoder encoder(tokenizer);
   Encoded sums;
   if (words.inputs.empty()) {
     encode_lines(std::cin, words, tokenizer.vocabulary(), encoder, sums);

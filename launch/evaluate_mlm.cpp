@@ -148,7 +148,7 @@ CommandResult predict_masked_words(const TargetWords& words, const std::string& 
   BertObjective& bert = as_bert(*predictor.objective);
   const Vocabulary& vocabulary = predictor.tokenizer->vocabulary();
   const ModelInput encoded =
-      make_input(vocabulary, Encoder(*predictor.tokenizer).encode(text), {}, 0);
+      make_input(vocabulary, TokenEncoder(*predictor.tokenizer).encode(text), {}, 0);
   const std::vector<std::int64_t> ids(encoded.ids.begin(), encoded.ids.end());
   const auto length = std::ssize(ids);
   if (length > bert.shape().max_positions) {

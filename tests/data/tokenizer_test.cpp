@@ -130,15 +130,15 @@ TEST(Vocabulary, SurvivesTheRoundTripThroughAFile) {
   std::filesystem::remove(path);
 }
 
-TEST(Encoder, CutsOutSpecialTokensExactly) {
+TEST(TokenEncoder, CutsOutSpecialTokensExactly) {
   const Tokenizer tokenizer(small_vocabulary({"a", "[", "]", "mask", "b"}), {});
-  Encoder encoder(tokenizer);
+  TokenEncoder encoder(tokenizer);
   EXPECT_EQ(encoder.encode("a[MASK]b [mask] [[SEP]]"), (Ids{5, 4, 9, 6, 8, 7, 6, 3, 7}));
 }
 
-TEST(Encoder, GivesTheSameIdsFromItsCache) {
+TEST(TokenEncoder, GivesTheSameIdsFromItsCache) {
   const Tokenizer tokenizer(small_vocabulary({"ab", "##c", "##d", "##e", "##f"}), {});
-  Encoder encoder(tokenizer);
+  TokenEncoder encoder(tokenizer);
   const Ids first = encoder.encode("abcdef abc ab x");
   EXPECT_EQ(first, (Ids{5, 6, 7, 8, 9, 5, 6, 5, 1}));
   EXPECT_EQ(encoder.encode("abcdef abc ab x"), first);

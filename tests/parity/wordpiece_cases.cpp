@@ -38,7 +38,7 @@ void run_wordpiece(Case& reference, Report& report) {
   const auto vocabulary = reference.dir / "../../data/bert-vocab/vocab.txt";
   const Tokenizer uncased(Vocabulary::load(vocabulary), {});
   const Tokenizer cased(Vocabulary::load(vocabulary), NormalizerOptions::cased());
-  Encoder encode_uncased(uncased), encode_cased(cased);
+  TokenEncoder encode_uncased(uncased), encode_cased(cased);
   for_each_row(reference.dir / "cases.jsonl", [&](const nlohmann::json& row, const auto& name) {
     const std::string text = input_of(row);
     report.expect(encode_uncased.encode(text) == row.at("ids_uncased").get<Ids>(),
