@@ -13,16 +13,33 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxLine = std::size_t{1} << 30;
+// A JSON object is parsed as a whole: several times its size in memory.
+constexpr std::size_t kMaxObject = std::size_t{64} << 20;
+constexpr std::size_t kPiece = std::size_t{1} << 20;
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\f\v") == line.npos; }
 
-void check_line_size(std::size_t size, const fs::path& path, std::int64_t begin) {
-  if (size <= kMaxLine) return;
-  throw data_error(
-      "'{}': the line at byte {} has no end within 1 GiB; this does not look like text "
-      "in lines",
-      path.string(), begin);
+bool is_separator(const LineReader::Line& line) {
+  return line.is_first_piece && line.is_last_piece && is_blank(line.text);
+}
+
+/// Whether a blank line begins within `bytes`.
+bool has_separator(const fs::path& path, Range bytes) {
+  LineReader lines(path, bytes);
+  LineReader::Line line;
+  while (lines.next(line) && line.begin < bytes.end) {
+    if (is_separator(line)) return true;
+  }
+  return false;
+}
+
+/// Whether the end of a part at `at` cuts the document there: no blank line in the whole_bytes
+/// before it. What read_text finds on the way to a cut, found from behind it.
+bool is_cut(const fs::path& path, std::int64_t at, std::int64_t whole_bytes) {
+  constexpr std::int64_t kNear = 1 << 16;  // where there mostly is one
+  if (at < whole_bytes) return false;
+  return !has_separator(path, {at - std::min(kNear, whole_bytes), at}) &&
+         !has_separator(path, {at - whole_bytes, at});
 }
 
 class JsonLines {
@@ -38,7 +55,7 @@ class JsonLines {
     while (lines.next(line)) {
       if (whole.empty()) begin = line.begin;
       whole += line.text;
-      check_line_size(whole.size(), part_.path, begin);
+      check_size(whole.size(), begin);
       if (!line.is_last_piece) continue;
       if (!is_blank(whole)) add(whole, begin);
       whole.clear();
@@ -46,6 +63,14 @@ class JsonLines {
   }
 
  private:
+  void check_size(std::size_t size, std::int64_t begin) const {
+    if (size <= kMaxObject) return;
+    throw data_error(
+        "'{}': the line at byte {} has no end within {} MiB; make several objects of it, or import "
+        "the text as plain text (kiln data import text), which cuts long documents",
+        part_.path.string(), begin, kMaxObject >> 20);
+  }
+
   void add(std::string& line, std::int64_t begin) {
     writer_.add_invalid(repair_utf8(line));
     std::string text;
@@ -79,21 +104,33 @@ DocumentBoundary boundary_from_name(const std::string& name) {
   throw usage_error("documents = '{}': choose file, blank_line or line", name);
 }
 
-void read_text(const FilePart& part, DocumentBoundary boundary, DocumentWriter& writer) {
-  LineReader lines(part.path, part.bytes);
+void read_text(const FilePart& part, DocumentBoundary boundary, std::int64_t whole_bytes,
+               DocumentWriter& writer) {
+  LineReader lines(part.path, part.bytes, kPiece, whole_bytes);
   const bool by_blank = boundary == DocumentBoundary::kBlankLine;
   const bool by_line = boundary == DocumentBoundary::kLine;
-  // A document that began in the part before is finished there.
-  bool is_mine = !by_blank || part.bytes.begin == 0;
-  std::size_t line_size = 0;
+  const std::int64_t begin = part.bytes.begin;
+  bool is_continued = begin > 0;
+  if (by_blank && !lines.begins_at_cut()) {
+    is_continued = is_continued && is_cut(part.path, begin, whole_bytes);
+  }
+  // A document that began in the part before and is not cut is finished there.
+  bool is_mine = !by_blank || begin == 0 || is_continued;
+  std::int64_t separator = is_continued ? -whole_bytes : -1;  // where the last one began
+  std::int64_t next_end = part.bytes.end;
+  bool is_first = true;
   LineReader::Line line;
   while (lines.next(line, by_blank && is_mine)) {
-    line_size += line.text.size();
-    check_line_size(line_size, part.path, line.begin);
-    const bool is_separator =
-        line.is_last_piece && line_size == line.text.size() && is_blank(line.text);
-    if (line.is_last_piece) line_size = 0;
-    if (is_separator) {
+    if (is_first) writer.add_cut(by_line ? !line.is_first_piece : is_continued);
+    is_first = false;
+    bool is_end = false;
+    const bool is_new_line = by_blank && line.is_first_piece;
+    for (; is_new_line && line.begin >= next_end && !is_end; next_end += part.bytes.size()) {
+      is_end = separator < next_end - whole_bytes;
+    }
+    if (is_end) break;
+    if (is_separator(line)) {
+      separator = line.begin;
       writer.end_paragraph();
       if (by_blank && is_mine) writer.end_document();
       if (by_blank && line.begin >= part.bytes.end) break;

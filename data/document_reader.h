@@ -12,14 +12,18 @@ enum class DocumentBoundary { kFile, kBlankLine, kLine };
 /// "file", "blank_line", "line"; throws Error(kUsage) for anything else.
 DocumentBoundary boundary_from_name(const std::string& name);
 
-/// Hands the documents of a part of a file to `writer`. Parts that cover a file yield every line
-/// and, except for kFile, every document exactly once and whole: the one a cut falls into belongs
-/// to the part it starts in. Throws Error(kData) for a line beyond 1 GiB.
-void read_text(const FilePart& part, DocumentBoundary boundary, DocumentWriter& writer);
+/// Hands the documents of a part of a file to `writer`. Parts that cover a file yield all of its
+/// text once and, except for kFile, documents of up to `whole_bytes` whole: one that reaches into
+/// the next part belongs to the part it starts in. Longer ones are cut at the end of a part,
+/// between lines (a line as long as that between words), so that memory stays bounded by the parts'
+/// size; the parts of a file must be of one size, but for the last. A continuation is counted by
+/// the writer.
+void read_text(const FilePart& part, DocumentBoundary boundary, std::int64_t whole_bytes,
+               DocumentWriter& writer);
 
 /// The same for one JSON object a line, its text under `key`; line ends within the text end
 /// paragraphs. Invalid UTF-8 is counted and replaced before parsing. Throws Error(kData) naming
-/// file and byte for a line that is no object or has no such string.
+/// file and byte for a line that is no object, has no such string or is longer than 64 MiB.
 void read_jsonl(const FilePart& part, const std::string& key, DocumentWriter& writer);
 
 }  // namespace kiln

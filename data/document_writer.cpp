@@ -24,6 +24,7 @@ void TextCounts::add(const TextCounts& other) {
   invalid_sequences += other.invalid_sequences;
   empty_documents += other.empty_documents;
   longest_document = std::max(longest_document, other.longest_document);
+  document_cuts += other.document_cuts;
 }
 
 Fields text_fields(std::int64_t vocab_size) {

@@ -19,6 +19,7 @@ struct TextCounts {
   std::int64_t invalid_sequences = 0;
   std::int64_t empty_documents = 0;
   std::int64_t longest_document = 0;  // tokens; the maximum over shards
+  std::int64_t document_cuts = 0;     // documents that go on one cut before
   void add(const TextCounts& other);
 };
 
@@ -35,6 +36,8 @@ class DocumentWriter {
   void end_document();
   /// Invalid UTF-8 that was repaired before the text came here.
   void add_invalid(std::int64_t count) { counts_.invalid_sequences += count; }
+  /// What comes next goes on a document that was cut, if so.
+  void add_cut(bool is_cut) { counts_.document_cuts += is_cut ? 1 : 0; }
   const TextCounts& counts() const { return counts_; }
 
  private:

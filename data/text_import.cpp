@@ -29,8 +29,8 @@ fs::path description_of(const fs::path& out, std::int64_t unit) {
 std::string plan_hash(const TextPlan& plan, const TextImportOptions& options,
                       const Tokenizer& tokenizer) {
   std::string text =
-      fmt::format("{} {} {} {} {} {}\n", tokenizer.hash(), options.is_jsonl, options.text_key,
-                  options.documents, options.sentences, options.unit_bytes);
+      fmt::format("{} {} {} {} {} {} {}\n", tokenizer.hash(), options.is_jsonl, options.text_key,
+                  options.documents, options.sentences, options.unit_bytes, options.whole_bytes);
   for (const TextUnit& unit : plan.units) {
     for (const FilePart& part : unit) {
       text += fmt::format("{} {} {} {}\n", part.path.string(), part.bytes.begin, part.bytes.end,
@@ -50,14 +50,15 @@ nlohmann::ordered_json counts_to_json(const TextCounts& counts) {
           {"unknown_tokens", counts.unknown_tokens},
           {"invalid_sequences", counts.invalid_sequences},
           {"empty_documents", counts.empty_documents},
-          {"longest_document", counts.longest_document}};
+          {"longest_document", counts.longest_document},
+          {"document_cuts", counts.document_cuts}};
 }
 
 TextCounts counts_from_json(const nlohmann::ordered_json& json) {
   return {json.at("documents"),         json.at("tokens"),
           json.at("sentences"),         json.at("unknown_tokens"),
           json.at("invalid_sequences"), json.at("empty_documents"),
-          json.at("longest_document")};
+          json.at("longest_document"),  json.at("document_cuts")};
 }
 
 /// Description of a shard that an earlier attempt finished; null if it has to be made.
@@ -166,7 +167,7 @@ class TextImport {
       if (options_.is_jsonl) {
         read_jsonl(part, options_.text_key, writer);
       } else {
-        read_text(part, boundary_, writer);
+        read_text(part, boundary_, options_.whole_bytes, writer);
       }
     }
     nlohmann::ordered_json json = {{"plan", plan_hash_},

@@ -54,6 +54,10 @@ CommandResult import_text_in_world(const std::string& format, const TextWords& w
   if (facts.at("invalid_sequences") != "0") {
     log_warning("dropped {} invalid UTF-8 sequences", facts.at("invalid_sequences"));
   }
+  if (facts.at("document_cuts") != "0") {
+    log_warning("documents were cut in {} places, at the ends of units of {} MiB (--unit-mb)",
+                facts.at("document_cuts"), words.unit_mb);
+  }
   log_info("{}: {}, {} tokens in {}", options.import.out.string(),
            format_count(manifest.num_samples, "document"), facts.at("tokens"),
            format_count(std::ssize(manifest.shards), "shard"));

@@ -1,7 +1,9 @@
 #include "data/text_import.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <string>
@@ -9,6 +11,7 @@
 
 #include "core/error.h"
 #include "data/dataset.h"
+#include "data/document_reader.h"
 #include "data/files.h"
 #include "data/line_reader.h"
 #include "data/sentences.h"
@@ -172,6 +175,93 @@ TEST_F(TextImportTest, GivesTheSameBytesOnAnyNumberOfRanksAndThreads) {
   options_.unit_bytes = 1 << 20;
   import("whole");
   EXPECT_EQ(documents("alone"), documents("whole"));  // cuts split no document
+}
+
+/// Documents of a file that is read in parts of `unit` bytes, and how many of them go on another.
+struct InParts {
+  std::vector<std::string> documents;
+  std::int64_t cuts = 0;
+};
+InParts read_in_parts(const fs::path& path, DocumentBoundary boundary, std::int64_t unit,
+                      std::int64_t whole, const Tokenizer& tokenizer) {
+  const fs::path out = path.string() + ".h5";
+  fs::remove(out);
+  const Fields fields = text_fields(tokenizer.vocabulary().size());
+  ShardWriter shard(out, fields);
+  DocumentWriter writer(tokenizer, false, shard);
+  const auto size = static_cast<std::int64_t>(fs::file_size(path));
+  for (std::int64_t begin = 0; begin < size; begin += unit) {
+    read_text({path, {begin, std::min(size, begin + unit)}}, boundary, whole, writer);
+  }
+  shard.finish();
+  InParts read = {{}, writer.counts().document_cuts};
+  const Shard file(out, fields);
+  for (std::int64_t row = 0; row < file.layout("tokens").num_rows; ++row) {
+    std::vector<std::uint16_t> ids(static_cast<std::size_t>(file.row_range("tokens", row).size()));
+    file.read_values("tokens", file.row_range("tokens", row), ids.data());
+    read.documents.push_back(
+        tokenizer.decode(std::vector<std::int32_t>(ids.begin() + 1, ids.end() - 1)));
+  }
+  return read;
+}
+
+TEST_F(TextImportTest, CutsLongDocumentsAndNoOthersAndLosesNothing) {
+  std::string text;
+  for (int document = 0; document < 40; ++document) {
+    // Short ones, some of hundreds of bytes, and some of them in one line.
+    const int words = document % 13 == 5 ? 150 : document % 7 + 1;
+    for (int i = 0; i < words; ++i) {
+      text += static_cast<char>('a' + (document + i / 3) % 4);
+      text += static_cast<char>('a' + i % 4);
+      text += document % 2 == 0 && i % 4 == 3 ? "\n" : " ";
+    }
+    text += document % 3 == 0 ? "\n \n\n" : "\n\n";
+  }
+  const fs::path path = folder_ / "text";
+  write(path, text);
+  const Tokenizer tokenizer(Vocabulary::load(options_.vocabulary), {});
+  const auto joined = [](const std::vector<std::string>& documents) {
+    std::string all;
+    for (const std::string& document : documents) all += document + " ";
+    return all;
+  };
+  for (const auto boundary : {DocumentBoundary::kBlankLine, DocumentBoundary::kLine}) {
+    const InParts whole = read_in_parts(path, boundary, std::ssize(text), 1 << 20, tokenizer);
+    EXPECT_EQ(whole.cuts, 0);
+    for (const std::int64_t unit : {31, 64, 257}) {
+      for (const std::int64_t reach : {24, 100, 300, 5000}) {
+        const InParts cut = read_in_parts(path, boundary, unit, reach, tokenizer);
+        const std::string where = fmt::format("unit {}, whole {}", unit, reach);
+        EXPECT_EQ(joined(cut.documents), joined(whole.documents)) << where;
+        EXPECT_GE(cut.cuts, std::ssize(cut.documents) - std::ssize(whole.documents)) << where;
+        // The long ones have 450 bytes.
+        if (reach + unit < 450) EXPECT_GT(cut.cuts, 0) << where;
+        if (reach > 460) EXPECT_EQ(cut.cuts, 0) << where;
+        for (const std::string& document : whole.documents) {
+          if (std::ssize(document) + 8 > reach) continue;
+          EXPECT_GE(std::ranges::count(cut.documents, document),
+                    std::ranges::count(whole.documents, document))
+              << where;
+        }
+        for (const std::string& document : cut.documents) {
+          EXPECT_LE(std::ssize(document), reach + 2 * unit + 8) << where;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(TextImportTest, CountsTheCutsOfLongDocuments) {
+  std::string line;
+  while (line.size() < 1050) line += "ab cd ";
+  write(folder_ / "in" / "1.txt", line);
+  options_.documents = "blank_line";
+  options_.unit_bytes = 100;
+  options_.whole_bytes = 50;
+  const Manifest manifest = import("out", 2);
+  EXPECT_EQ(manifest.num_samples, 11);
+  EXPECT_EQ(manifest.attributes.at("document_cuts"), "10");
+  EXPECT_EQ(manifest.attributes.at("tokens"), std::to_string(2 * 11 + 4 * (line.size() / 6)));
 }
 
 TEST_F(TextImportTest, ResumesWithTheShardsThatAreThere) {
