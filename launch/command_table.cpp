@@ -10,7 +10,7 @@ const std::vector<Command>& command_table() {
        true, declare_train},
       {"eval", "Evaluates a run, a checkpoint or a Hugging Face folder.", true, declare_eval},
       {"sample", "Draws pictures from a diffusion model.", true, declare_sample},
-      {"encode", "Encodes a dataset of images into latents.", true, declare_encode},
+      {"encode", "Encodes images into latents, texts into hidden states.", true, declare_encode},
       {"export", "Writes a checkpoint as a Hugging Face folder.", false, declare_export},
       {"import", "Makes a checkpoint of a Hugging Face folder.", false, declare_import},
       {"checkpoint", "Lists, verifies, inspects, compares and hashes checkpoints.", true,

@@ -14,7 +14,9 @@
 #include "data/import_session.h"
 #include "data/loader.h"
 #include "launch/device.h"
+#include "launch/encode_text.h"
 #include "launch/loaded_model.h"
+#include "launch/text_model.h"
 #include "launch/training_setup.h"
 #include "launch/world.h"
 #include "models/autoencoder/objective.h"
@@ -34,7 +36,7 @@ class DatasetEncoder {
         loaded_(load_model(words.of)),
         device_(choose_device(words.device, world)) {
     model_ = dynamic_cast<AutoencoderObjective*>(loaded_.objective.get());
-    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder", words.of);
+    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder, nor BERT", words.of);
     hash_ = hash_of_weights(*model_);
     model_->module().to(device_);
     open_images();
@@ -211,6 +213,7 @@ class DatasetEncoder {
 
 CommandResult encode_dataset(const EncodeWords& words) {
   if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
+  if (is_text_model(words.of)) return encode_text(words);
   return run_in_world(600, [&](World& world) {
     at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
     return DatasetEncoder(words, world).run();

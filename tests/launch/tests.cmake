@@ -15,6 +15,10 @@ kiln_test(launch/text_conditioning_test.cpp DEPS data LIBS kiln::test_run TIMEOU
   LABELS no_sanitizer)
 add_dependencies(launch_text_conditioning_test kiln)
 set_tests_properties(launch_text_conditioning_test PROPERTIES PROCESSORS 2)
+kiln_test(launch/encode_text_test.cpp DEPS launch TORCH LIBS kiln::test_run GTest::gmock
+  TIMEOUT 400 LABELS no_sanitizer)
+add_dependencies(launch_encode_text_test kiln)
+set_tests_properties(launch_encode_text_test PROPERTIES PROCESSORS 2)
 kiln_test(launch/mae_learning_test.cpp LIBS kiln::test_run TIMEOUT 3000 LABELS full)
 add_dependencies(launch_mae_learning_test kiln)
 set_tests_properties(launch_mae_learning_test PROPERTIES PROCESSORS 2)
