@@ -54,16 +54,29 @@ Batch shuffle_context(const Batch& batch, const at::Tensor& kind, std::uint64_t 
   return shuffled;
 }
 
-struct MlmSums {
-  double loss = 0, hits = 0;
+/// Of each masked place, on the host in double precision.
+struct AtPlaces {
+  at::Tensor loss;  // [K]
+  at::Tensor hit;   // [K] 1 where the likeliest word is the right one
 };
 
-MlmSums run(BertObjective& bert, Batch batch, at::Device device) {
+AtPlaces run(BertObjective& bert, Batch batch, at::Device device) {
+  constexpr std::int64_t kRows = 1024;  // bounds the scores held at a time, [kRows, V]
   const at::NoGradGuard no_grad;
+  DropoutStream none;
   for (auto& [name, tensor] : batch.tensors) tensor = tensor.to(device);
-  const Loss loss = *bert.loss(batch, StepContext{.is_training = false}, 0);
-  return {loss.metrics.at("mlm_loss").first.item<double>(),
-          loss.metrics.at("mlm_accuracy").first.item<double>()};
+  const at::Tensor x = bert.network().encode_rows(bert_input(batch, "input_ids"),
+                                                  batch.at("masked_place"), none);  // [K, D]
+  std::vector<at::Tensor> losses = {at::empty({0}, x.options().dtype(at::kFloat))};
+  std::vector<at::Tensor> hits = {at::empty({0}, x.options().dtype(at::kBool))};
+  for (std::int64_t begin = 0; begin < x.size(0); begin += kRows) {
+    const std::int64_t rows = std::min(kRows, x.size(0) - begin);
+    const at::Tensor scores = bert.network().mlm_logits(x.narrow(0, begin, rows)).to(at::kFloat);
+    const at::Tensor words = batch.at("masked_token").narrow(0, begin, rows);
+    losses.push_back(at::cross_entropy_loss(scores, words, {}, at::Reduction::None));
+    hits.push_back(scores.argmax(1).eq(words));
+  }
+  return {at::cat(losses).to(at::kCPU, at::kDouble), at::cat(hits).to(at::kCPU, at::kDouble)};
 }
 
 AddOneUnigram count_unigrams(const OpenedData& data, std::int64_t max_samples,
@@ -87,11 +100,46 @@ AddOneUnigram count_unigrams(const OpenedData& data, std::int64_t max_samples,
   return unigram;
 }
 
-double unigram_loss(const AddOneUnigram& unigram, const at::Tensor& tokens) {
-  double sum = 0;
+at::Tensor unigram_losses(const AddOneUnigram& unigram, const at::Tensor& tokens) {
+  const at::Tensor losses = at::empty({tokens.numel()}, at::kDouble);
   const auto* token = tokens.const_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < tokens.numel(); ++i) sum -= unigram.log_probability(token[i]);
-  return sum;
+  auto* loss = losses.data_ptr<double>();
+  for (std::int64_t i = 0; i < tokens.numel(); ++i) loss[i] = -unigram.log_probability(token[i]);
+  return losses;
+}
+
+/// Sums over masked places; kHidden...: over those of them that show [MASK].
+enum Column {
+  kMasked,
+  kLoss,
+  kHits,
+  kShuffled,
+  kUnigram,
+  kHidden,
+  kHiddenLoss,
+  kHiddenShuffled,
+  kHiddenUnigram,
+  kNumColumns
+};
+
+Figures figures_of(const at::Tensor& sums, bool has_unigram) {
+  std::array<double, kNumColumns> total{};
+  const auto* value = sums.const_data_ptr<double>();
+  for (std::int64_t i = 0; i < sums.numel(); ++i) {
+    total[static_cast<std::size_t>(i % kNumColumns)] += value[i];
+  }
+  const double masked = std::max(total[kMasked], 1.0), hidden = std::max(total[kHidden], 1.0);
+  Figures figures = {{"mlm_loss", total[kLoss] / masked},
+                     {"mlm_accuracy", total[kHits] / masked},
+                     {"perplexity", std::exp(total[kLoss] / masked)},
+                     {"shuffled_loss", total[kShuffled] / masked},
+                     {"masked_tokens", total[kMasked]},
+                     {"hidden_loss", total[kHiddenLoss] / hidden},
+                     {"hidden_shuffled_loss", total[kHiddenShuffled] / hidden}};
+  if (!has_unigram) return figures;
+  figures["unigram_loss"] = total[kUnigram] / masked;
+  figures["hidden_unigram_loss"] = total[kHiddenUnigram] / hidden;
+  return figures;
 }
 
 }  // namespace
@@ -108,37 +156,35 @@ Figures evaluate_mlm(const Evaluated& evaluated) {
                              bert.shape().vocab_size);
   }
   // A row per micro-batch: ranks fill in theirs, and rows add up in order whatever the ranks.
-  enum Column { kMasked, kLoss, kHits, kShuffled, kUnigram, kNumColumns };
   const at::Tensor sums = at::zeros({count, kNumColumns}, at::kDouble);
   for_each_share(
       *evaluated.data.source, count, evaluated.communicator, evaluated.device,
       evaluated.num_threads, [&](Batch& filled, Range range) {
         const Batch batch = prepare_rows(bert, filled, range, seed);
         const at::Tensor kind = filled.at("kind").cpu().narrow(0, 0, range.size()).contiguous();
-        const MlmSums plain = run(bert, batch, evaluated.device);
-        const MlmSums shuffled = run(bert, shuffle_context(batch, kind, seed), evaluated.device);
+        const AtPlaces plain = run(bert, batch, evaluated.device);
+        const AtPlaces shuffled = run(bert, shuffle_context(batch, kind, seed), evaluated.device);
+        const at::Tensor is_hidden = batch.at("input_ids")
+                                         .reshape({-1})
+                                         .index_select(0, batch.at("masked_place"))
+                                         .eq(bert.masking().mask_token)
+                                         .to(at::kDouble);
         double* row = sums.data_ptr<double>() + filled.micro_batch * kNumColumns;
-        row[kMasked] = batch.weights.at("masked");
-        row[kLoss] = plain.loss;
-        row[kHits] = plain.hits;
-        row[kShuffled] = shuffled.loss;
-        if (unigram) row[kUnigram] = unigram_loss(*unigram, batch.at("masked_token"));
+        const auto add = [&](Column at_all, Column at_hidden, const at::Tensor& values) {
+          row[at_all] = values.sum().item<double>();
+          row[at_hidden] = values.mul(is_hidden).sum().item<double>();
+        };
+        add(kMasked, kHidden, at::ones_like(is_hidden));
+        add(kLoss, kHiddenLoss, plain.loss);
+        add(kShuffled, kHiddenShuffled, shuffled.loss);
+        if (unigram) {
+          add(kUnigram, kHiddenUnigram, unigram_losses(*unigram, batch.at("masked_token")));
+        }
+        row[kHits] = plain.hit.sum().item<double>();
       });
   evaluated.communicator.all_reduce(sums).wait();
-  std::array<double, kNumColumns> total{};
-  for (std::int64_t row = 0; row < count; ++row) {
-    for (std::size_t i = 0; i < total.size(); ++i) {
-      total[i] += sums.const_data_ptr<double>()[row * kNumColumns + static_cast<std::int64_t>(i)];
-    }
-  }
-  const double masked = std::max(total[kMasked], 1.0);
-  Figures figures = {{"mlm_loss", total[kLoss] / masked},
-                     {"mlm_accuracy", total[kHits] / masked},
-                     {"perplexity", std::exp(total[kLoss] / masked)},
-                     {"shuffled_loss", total[kShuffled] / masked},
-                     {"masked_tokens", total[kMasked]},
-                     {"samples", static_cast<double>(count)}};
-  if (unigram) figures["unigram_loss"] = total[kUnigram] / masked;
+  Figures figures = figures_of(sums, unigram.has_value());
+  figures["samples"] = static_cast<double>(count);
   return figures;
 }
 
