@@ -22,6 +22,7 @@ std::vector<std::string> BertShape::problems() const {
   if (heads >= 1 && dim % heads != 0) {
     found.push_back(fmt::format("model.dim = {} is no multiple of model.heads = {}", dim, heads));
   }
+  if (!(init_std > 0.0)) found.push_back(fmt::format("model.init_std = {}; above 0", init_std));
   const auto is_probability = [](double p) { return p >= 0.0 && p < 1.0; };
   if (!is_probability(dropout) || !is_probability(attention_dropout)) {
     found.push_back(
@@ -124,12 +125,12 @@ std::vector<Parameter> bert_parameters(const Bert& bert) {
   return list;
 }
 
-void initialise_bert(std::vector<Parameter>& parameters, std::uint64_t seed) {
+void initialise_bert(std::vector<Parameter>& parameters, double std, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     at::Tensor& tensor = parameters[i].tensor;
     if (tensor.dim() > 1) {
-      fill_truncated_normal(tensor, 0.02, init_stream(seed, i));
+      fill_truncated_normal(tensor, std, init_stream(seed, i));
     } else {
       const bool is_norm = parameters[i].name.ends_with(".weight");
       tensor.fill_(is_norm ? 1.0 : 0.0);

@@ -25,6 +25,7 @@ struct BertShape {
   std::int64_t heads = 12;
   std::int64_t mlp_dim = 3072;
   double layer_norm_eps = 1e-12;
+  double init_std = 0.02;      // of the truncated normal that weights are drawn from
   bool has_tanh_gelu = false;  // else the exact (erf) form
   double dropout = 0.1;
   double attention_dropout = 0.1;
@@ -84,7 +85,7 @@ struct Bert : torch::nn::Module {
 /// Parameters in order of execution. Decay is off for biases and layer norms; embeddings decay.
 std::vector<Parameter> bert_parameters(const Bert& bert);
 
-/// Truncated normal of deviation 0.02 for matrices and embeddings, norms 1, biases 0.
-void initialise_bert(std::vector<Parameter>& parameters, std::uint64_t seed);
+/// Truncated normal of deviation `std` for matrices and embeddings, norms 1, biases 0.
+void initialise_bert(std::vector<Parameter>& parameters, double std, std::uint64_t seed);
 
 }  // namespace kiln

@@ -62,6 +62,7 @@ BertShape BertOptions::shape(const DatasetInfo& data) const {
   shape.heads = *heads;
   shape.mlp_dim = *mlp_dim;
   shape.layer_norm_eps = layer_norm_eps;
+  shape.init_std = init_std;
   shape.has_tanh_gelu = gelu == "tanh";
   shape.dropout = dropout;
   shape.attention_dropout = attention_dropout;
@@ -97,6 +98,7 @@ BertOptions BertOptions::of(const BertShape& shape) {
   options.max_positions = shape.max_positions;
   options.gelu = shape.has_tanh_gelu ? "tanh" : "erf";
   options.layer_norm_eps = shape.layer_norm_eps;
+  options.init_std = shape.init_std;
   options.dropout = shape.dropout;
   options.attention_dropout = shape.attention_dropout;
   options.head = shape.has_mlm_head ? "mlm" : shape.has_pooler ? "pooler" : "none";

@@ -20,6 +20,7 @@ struct BertOptions {
   std::int64_t max_positions = 512;
   std::string gelu = "erf";
   double layer_norm_eps = 1e-12;
+  double init_std = 0.02;
   double dropout = 0.1;
   double attention_dropout = 0.1;
   std::string head = "mlm";
@@ -40,6 +41,10 @@ struct BertOptions {
     visit("max_positions", max_positions, "Rows of the table of positions.", kIdentity);
     visit("gelu", gelu, "erf (exact) | tanh (approximation)", kIdentity);
     visit("layer_norm_eps", layer_norm_eps, "Added to the variance in layer norms.", kIdentity);
+    visit("init_std", init_std,
+          "Standard deviation of initial weights; 0.02 as published, which for narrow networks is "
+          "far below 1/sqrt(dim).",
+          kIdentity);
     visit("dropout", dropout, "Of embeddings and of each branch.", kIdentity);
     visit("attention_dropout", attention_dropout, "Of the attention weights.", kIdentity);
   }
