@@ -41,10 +41,11 @@ LabelledFiles read_files(const std::vector<std::string>& overrides) {
 std::string model_lines(const BertShape& shape) {
   return fmt::format(
       "[model]\nname = \"bert_classifier\"\ndim = {}\ndepth = {}\nheads = {}\nmlp_dim = {}\n"
-      "max_positions = {}\ngelu = \"{}\"\nlayer_norm_eps = {:e}\ninit_std = {}\npool = \"{}\"\n",
+      "max_positions = {}\ngelu = \"{}\"\nlayer_norm_eps = {:e}\ninit_std = {}\nposition_init = "
+      "\"{}\"\npool = \"{}\"\n",
       shape.dim, shape.depth, shape.heads, shape.mlp_dim, shape.max_positions,
-      shape.has_tanh_gelu ? "tanh" : "erf", shape.layer_norm_eps, shape.init_std,
-      shape.has_pooler ? "cls" : "mean");
+      shape.has_tanh_gelu ? "tanh" : "erf", shape.layer_norm_eps, shape.init.std,
+      shape.init.has_position_waves ? "waves" : "normal", shape.has_pooler ? "cls" : "mean");
 }
 
 TargetWords without_overrides(const TargetWords& words) {

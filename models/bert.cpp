@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "models/layers/init.h"
 #include "models/parameters.h"
@@ -22,7 +24,7 @@ std::vector<std::string> BertShape::problems() const {
   if (heads >= 1 && dim % heads != 0) {
     found.push_back(fmt::format("model.dim = {} is no multiple of model.heads = {}", dim, heads));
   }
-  if (!(init_std > 0.0)) found.push_back(fmt::format("model.init_std = {}; above 0", init_std));
+  if (!(init.std > 0.0)) found.push_back(fmt::format("model.init_std = {}; above 0", init.std));
   const auto is_probability = [](double p) { return p >= 0.0 && p < 1.0; };
   if (!is_probability(dropout) || !is_probability(attention_dropout)) {
     found.push_back(
@@ -125,12 +127,29 @@ std::vector<Parameter> bert_parameters(const Bert& bert) {
   return list;
 }
 
-void initialise_bert(std::vector<Parameter>& parameters, double std, std::uint64_t seed) {
+namespace {
+
+/// As in "Attention is all you need" (arXiv:1706.03762, section 3.5), with L in place of 10,000.
+void fill_waves(at::Tensor& table, double std) {
+  const std::int64_t L = table.size(0), D = table.size(1);
+  const at::Tensor rate =
+      at::pow(static_cast<double>(L),
+              at::arange(0, D, 2, at::kDouble) * (-1.0 / static_cast<double>(D)));  // [D / 2]
+  const at::Tensor angle = at::arange(L, at::kDouble).unsqueeze(1) * rate;          // [L, D / 2]
+  const at::Tensor waves = at::stack({angle.sin(), angle.cos()}, 2).flatten(1);     // [L, D]
+  table.copy_(waves.narrow(1, 0, D) * (std::sqrt(2.0) * std));
+}
+
+}  // namespace
+
+void initialise_bert(std::vector<Parameter>& parameters, const BertInit& init, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     at::Tensor& tensor = parameters[i].tensor;
     if (tensor.dim() > 1) {
-      fill_truncated_normal(tensor, std, init_stream(seed, i));
+      fill_truncated_normal(tensor, init.std, init_stream(seed, i));
+      const bool is_position = parameters[i].name == "position_embeddings";
+      if (is_position && init.has_position_waves) fill_waves(tensor, init.std);
     } else {
       const bool is_norm = parameters[i].name.ends_with(".weight");
       tensor.fill_(is_norm ? 1.0 : 0.0);

@@ -16,6 +16,13 @@
 
 namespace kiln {
 
+/// What weights are before training.
+struct BertInit {
+  double std = 0.02;  // of the truncated normal
+  /// Position embeddings as waves: of deviation std too, rows nearby alike.
+  bool has_position_waves = false;
+};
+
 struct BertShape {
   std::int64_t vocab_size = 30'522;
   std::int64_t max_positions = 512;
@@ -25,7 +32,7 @@ struct BertShape {
   std::int64_t heads = 12;
   std::int64_t mlp_dim = 3072;
   double layer_norm_eps = 1e-12;
-  double init_std = 0.02;      // of the truncated normal that weights are drawn from
+  BertInit init;
   bool has_tanh_gelu = false;  // else the exact (erf) form
   double dropout = 0.1;
   double attention_dropout = 0.1;
@@ -85,7 +92,8 @@ struct Bert : torch::nn::Module {
 /// Parameters in order of execution. Decay is off for biases and layer norms; embeddings decay.
 std::vector<Parameter> bert_parameters(const Bert& bert);
 
-/// Truncated normal of deviation `std` for matrices and embeddings, norms 1, biases 0.
-void initialise_bert(std::vector<Parameter>& parameters, double std, std::uint64_t seed);
+/// Truncated normal for matrices and embeddings, norms 1, biases 0. Position waves, where chosen:
+/// sqrt(2) std (sin, cos)(position * L^(-2 i / D)) in columns 2 i and 2 i + 1 of [L, D].
+void initialise_bert(std::vector<Parameter>& parameters, const BertInit& init, std::uint64_t seed);
 
 }  // namespace kiln

@@ -29,7 +29,7 @@ BertClassifierObjective::BertClassifierObjective(const BertShape& shape, TextPoo
 
 void BertClassifierObjective::initialise(std::uint64_t seed) {
   auto list = parameters(0);
-  initialise_bert(list, network_->shape.init_std, seed);
+  initialise_bert(list, network_->shape.init, seed);
 }
 
 void BertClassifierObjective::prepare(Batch& batch, std::uint64_t) const {

@@ -54,7 +54,7 @@ BertObjective::BertObjective(const BertShape& shape, const MaskingOptions& maski
 
 void BertObjective::initialise(std::uint64_t seed) {
   auto list = parameters(0);
-  initialise_bert(list, shape().init_std, seed);
+  initialise_bert(list, shape().init, seed);
 }
 
 std::vector<Parameter> BertObjective::parameters(std::size_t phase) {

@@ -37,6 +37,9 @@ std::vector<std::string> BertOptions::problems(const DatasetInfo& data) const {
   if (gelu != "erf" && gelu != "tanh") {
     found.push_back(unknown_name("model.gelu", gelu, {"erf", "tanh"}));
   }
+  if (position_init != "normal" && position_init != "waves") {
+    found.push_back(unknown_name("model.position_init", position_init, {"normal", "waves"}));
+  }
   if (masking != "token" && masking != "whole_word" && masking != "span") {
     found.push_back(unknown_name("model.masking", masking, {"token", "whole_word", "span"}));
   }
@@ -62,7 +65,7 @@ BertShape BertOptions::shape(const DatasetInfo& data) const {
   shape.heads = *heads;
   shape.mlp_dim = *mlp_dim;
   shape.layer_norm_eps = layer_norm_eps;
-  shape.init_std = init_std;
+  shape.init = {init_std, position_init == "waves"};
   shape.has_tanh_gelu = gelu == "tanh";
   shape.dropout = dropout;
   shape.attention_dropout = attention_dropout;
@@ -98,7 +101,8 @@ BertOptions BertOptions::of(const BertShape& shape) {
   options.max_positions = shape.max_positions;
   options.gelu = shape.has_tanh_gelu ? "tanh" : "erf";
   options.layer_norm_eps = shape.layer_norm_eps;
-  options.init_std = shape.init_std;
+  options.init_std = shape.init.std;
+  options.position_init = shape.init.has_position_waves ? "waves" : "normal";
   options.dropout = shape.dropout;
   options.attention_dropout = shape.attention_dropout;
   options.head = shape.has_mlm_head ? "mlm" : shape.has_pooler ? "pooler" : "none";

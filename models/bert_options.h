@@ -21,6 +21,7 @@ struct BertOptions {
   std::string gelu = "erf";
   double layer_norm_eps = 1e-12;
   double init_std = 0.02;
+  std::string position_init = "normal";
   double dropout = 0.1;
   double attention_dropout = 0.1;
   std::string head = "mlm";
@@ -44,6 +45,10 @@ struct BertOptions {
     visit("init_std", init_std,
           "Standard deviation of initial weights; 0.02 as published, which for narrow networks is "
           "far below 1/sqrt(dim).",
+          kIdentity);
+    visit("position_init", position_init,
+          "Position embeddings before training: normal, as published | waves: sines and cosines, "
+          "learned from there on; a small network then finds neighbouring words many times sooner.",
           kIdentity);
     visit("dropout", dropout, "Of embeddings and of each branch.", kIdentity);
     visit("attention_dropout", attention_dropout, "Of the attention weights.", kIdentity);

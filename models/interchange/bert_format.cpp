@@ -31,7 +31,7 @@ nlohmann::ordered_json config_of(const BertShape& shape) {
           {"hidden_act", shape.has_tanh_gelu ? "gelu_pytorch_tanh" : "gelu"},
           {"hidden_dropout_prob", shape.dropout},
           {"attention_probs_dropout_prob", shape.attention_dropout},
-          {"initializer_range", shape.init_std},
+          {"initializer_range", shape.init.std},
           {"pad_token_id", 0},
           {"tie_word_embeddings", true},
           {"dtype", "float32"}};
@@ -67,7 +67,7 @@ BertShape bert_shape_from_config(const nlohmann::json& config, const std::string
   reader.read("max_position_embeddings", shape.max_positions);
   reader.read_optional("type_vocab_size", shape.num_segments);
   reader.read_optional("layer_norm_eps", shape.layer_norm_eps);
-  reader.read_optional("initializer_range", shape.init_std);
+  reader.read_optional("initializer_range", shape.init.std);
   reader.read_optional("hidden_dropout_prob", shape.dropout);
   reader.read_optional("attention_probs_dropout_prob", shape.attention_dropout);
   reader.read_optional("hidden_act", activation);

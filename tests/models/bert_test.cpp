@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "models/bert_objective.h"
 #include "models/bert_options.h"
 #include "models/interchange/bert_names.h"
@@ -100,6 +102,32 @@ TEST(Bert, DecaysEmbeddingsButNeitherNormsNorBiases) {
         parameter.name.ends_with(".weight") && parameter.name.find("norm") == std::string::npos;
     EXPECT_EQ(parameter.has_decay, is_table || is_matrix) << parameter.name;
   }
+}
+
+TEST(Bert, StartsFromTheDeviationAndThePositionWavesChosen) {
+  BertOptions options;
+  options.preset = "tiny";
+  options.max_positions = 64;
+  options.init_std = 0.06;
+  options.position_init = "waves";
+  options.resolve();
+  const DatasetInfo data = make_data();
+  BertObjective objective(options.shape(data), options.masking_options(data),
+                          at::TensorOptions(at::kDouble));
+  objective.initialise(1);
+  const Bert& bert = objective.network();
+  const at::Tensor& table = bert.position_embeddings;
+  for (const std::int64_t place : {0, 1, 40}) {
+    for (const std::int64_t i : {0, 3, 63}) {
+      const double angle =
+          static_cast<double>(place) * std::pow(64.0, -2.0 * static_cast<double>(i) / 128.0);
+      const double scale = std::sqrt(2.0) * 0.06;
+      EXPECT_NEAR(table[place][2 * i].item<double>(), scale * std::sin(angle), 1e-12);
+      EXPECT_NEAR(table[place][2 * i + 1].item<double>(), scale * std::cos(angle), 1e-12);
+    }
+  }
+  // Of a normal cut at two deviations: 0.8796 of the deviation, here of 65,536 numbers.
+  EXPECT_NEAR(bert.blocks[0]->mlp->fc1->weight.std().item<double>(), 0.8796 * 0.06, 0.001);
 }
 
 TEST(Bert, MicroBatchesWithGlobalDenominatorsAddUpToTheWhole) {
