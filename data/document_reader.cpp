@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // A JSON object is parsed as a whole: several times its size in memory.
-constexpr std::size_t kMaxObject = std::size_t{64} << 20;
+constexpr std::size_t kMaxObject = std::size_t{32} << 20;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\f\v") == line.npos; }

@@ -23,7 +23,7 @@ void read_text(const FilePart& part, DocumentBoundary boundary, std::int64_t who
 
 /// The same for one JSON object a line, its text under `key`; line ends within the text end
 /// paragraphs. Invalid UTF-8 is counted and replaced before parsing. Throws Error(kData) naming
-/// file and byte for a line that is no object, has no such string or is longer than 64 MiB.
+/// file and byte for a line that is no object, has no such string or is longer than 32 MiB.
 void read_jsonl(const FilePart& part, const std::string& key, DocumentWriter& writer);
 
 }  // namespace kiln

@@ -40,7 +40,7 @@ struct TextImportOptions {
 /// tokenizer); another plan in the same folder is refused.
 ///
 /// Throws Error(kData) naming file and byte for what cannot be read: a missing key or malformed
-/// JSON, compressed input, an object beyond 64 MiB.
+/// JSON, compressed input, an object beyond 32 MiB.
 ImportResult import_text(const TextImportOptions& options);
 
 /// Ends an import on one rank, after import_text has returned on all: writes dataset.json, and
