@@ -11,7 +11,7 @@ foreach(test bad_input bert bert_bad_input diffusion_pipeline reproducible resum
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
 endforeach()
-kiln_test(launch/text_conditioning_test.cpp DEPS data LIBS kiln::test_run TIMEOUT 400
+kiln_test(launch/text_conditioning_test.cpp DEPS data LIBS kiln::test_run TIMEOUT 800
   LABELS no_sanitizer)
 add_dependencies(launch_text_conditioning_test kiln)
 set_tests_properties(launch_text_conditioning_test PROPERTIES PROCESSORS 2)

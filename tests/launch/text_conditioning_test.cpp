@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <vector>
 
 #include "data/context_source.h"
 #include "data/shard_writer.h"
 #include "tests/launch/diffusion_fixture.h"
+#include "tests/launch/text_fixture.h"
 
 namespace kiln::test {
 namespace {
@@ -152,6 +154,28 @@ TEST_F(TextConditioning, UNetsAttendToTexts) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   json_of(2, {"sample", run_dir.string(), "--context", embeddings_, "--num", "4", "--steps", "2",
               "--guidance", "3", "--out", folder_ / "out.png"});
+}
+
+TEST_F(TextConditioning, GoesFromCaptionsThroughBertToPictures) {
+  const auto bert = folder_ / "bert", captions = folder_ / "captions.txt";
+  ASSERT_EQ(run(train_text(0, bert, {"train.stop_after=2"})).exit_code, 0);
+  {
+    std::ofstream lines(captions);
+    for (int i = 0; i < kImages; ++i) lines << made_up_text(1, i).substr(0, 40) << "\n";
+  }
+  const std::string embedded = folder_ / "embedded", latents = folder_ / "latents";
+  EXPECT_EQ(json_of(0, {"encode", bert, "--data", captions, "--out", embedded})["samples"],
+            kImages);
+  json_of(0, {"encode", autoencoder_, "--data", tiny_images().string(), "--context", embedded,
+              "--out", latents});
+  const auto run_dir = folder_ / "drawn";
+  const Outcome outcome =
+      run(train_recipe(0, tiny_diffusion_recipe(folder_, latents), run_dir,
+                       by_texts({"model.context_dim=32", "train.stop_after=2"})));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  json_of(0, {"sample", run_dir, "--context", embedded, "--num", "4", "--steps", "2", "--guidance",
+              "3", "--out", folder_ / "out.png"});
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "out.png"));
 }
 
 TEST_F(TextConditioning, RefusesTextsThatAreNotOnePerImage) {
