@@ -38,14 +38,14 @@ double latent_scale(const std::filesystem::path& latents) {
 
 /// What a second stage must reach: the tighter of the published aim and the mean of seeds 1 to 3
 /// less (or plus) three of their standard deviations; of the U-Net's error seed 0 counts, too,
-/// which is well apart (0.82).
+/// which is well apart (0.79).
 struct Bounds {
   double error_of_linear;     // squared error over that of the best linear predictor
   double distance_of_noise;   // Frechet distance over that of latents from N(0, I),
   double distance_of_normal;  // and from the fitted normal distribution
   double accuracy;
 };
-constexpr Bounds kUNet = {0.880, 0.058, 0.554, 0.866};
+constexpr Bounds kUNet = {0.831, 0.058, 0.554, 0.866};
 constexpr Bounds kTransformer = {0.795, 0.067, 0.664, 0.899};
 
 class DiffusionLearning : public testing::TestWithParam<int> {
