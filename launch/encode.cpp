@@ -15,6 +15,7 @@
 #include "data/loader.h"
 #include "launch/device.h"
 #include "launch/encode_text.h"
+#include "launch/encoded_rows.h"
 #include "launch/loaded_model.h"
 #include "launch/text_model.h"
 #include "launch/training_setup.h"
@@ -25,8 +26,7 @@ namespace kiln {
 namespace {
 
 constexpr std::int64_t kShardImages = 8192;
-constexpr std::int64_t kShardBytes = std::int64_t{256} << 20;  // at most, and one batch
-constexpr double kCertain = -30.0;                             // the least log-variance there is
+constexpr double kCertain = -30.0;  // the least log-variance there is
 
 class DatasetEncoder {
  public:
@@ -49,7 +49,10 @@ class DatasetEncoder {
     options.rank = world_.rank();
     options.num_ranks = world_.size();
     const Manifest plan = manifest();
-    const std::int64_t per_shard = images_per_shard(plan);
+    std::int64_t row_bytes = 0;  // embeddings of texts may be larger than the latents
+    for (const auto& [name, field] : plan.fields) row_bytes += field.row_bytes();
+    const std::int64_t per_shard =
+        samples_per_shard(row_bytes, words_.batch, kShardImages, options.shard_bytes);
     const std::int64_t num_items = images_.info.num_samples * (words_.has_flips ? 2 : 1);
     ImportSession session(options, plan, num_items, per_shard);
     // Per shard: sum, sum of squares and number of sampled latent values.
@@ -96,14 +99,6 @@ class DatasetEncoder {
     }
   }
 
-  /// Whole batches; embeddings of texts may be larger than the latents.
-  std::int64_t images_per_shard(const Manifest& plan) const {
-    std::int64_t row_bytes = 0;
-    for (const auto& [name, field] : plan.fields) row_bytes += field.row_bytes();
-    const std::int64_t most = std::min(kShardImages, kShardBytes / row_bytes);
-    return std::max<std::int64_t>(most / words_.batch, 1) * words_.batch;
-  }
-
   Manifest manifest() const {
     const AutoencoderShape& shape = model_->network().shape;
     const std::int64_t f = shape.reduction(), pad = 2 * model_->options().pad;
@@ -140,7 +135,7 @@ class DatasetEncoder {
       if (context_) {
         const DatasetReader texts(context_, world_.cores());
         const at::Tensor rows = texts.read(begin % N, (end - 1) % N + 1).at("context");
-        append_rows(filling.shard, "context", rows);
+        append_tensor(filling.shard, "context", rows);
       }
       bar.update(done_ += end - begin);
       begin = end;
@@ -156,13 +151,8 @@ class DatasetEncoder {
     sums[0] += posterior.mean.sum();
     sums[1] += (posterior.mean.square() + posterior.log_variance.exp()).sum();
     sums[2] += static_cast<double>(posterior.mean.numel());
-    append_rows(shard, "moments", moments);
-    if (has_labels()) append_rows(shard, "label", batch.at("label").to(at::kInt).contiguous());
-  }
-
-  static void append_rows(ShardWriter& shard, const char* field, const at::Tensor& rows) {
-    const auto* bytes = static_cast<const std::uint8_t*>(rows.const_data_ptr());
-    shard.append_rows(field, {bytes, rows.nbytes()});
+    append_tensor(shard, "moments", moments);
+    if (has_labels()) append_tensor(shard, "label", batch.at("label").to(at::kInt));
   }
 
   /// In batches of one size: the last is filled up, so that no result depends on its neighbours.

@@ -12,6 +12,7 @@
 #include "data/import_session.h"
 #include "data/text_samples.h"
 #include "launch/device.h"
+#include "launch/encoded_rows.h"
 #include "launch/loaded_model.h"
 #include "launch/text_model.h"
 #include "launch/world.h"
@@ -72,9 +73,8 @@ class TextEncoder {
     options.out = words_.out;
     options.rank = world_.rank();
     options.num_ranks = world_.size();
-    const std::int64_t most =
-        std::min(kShardSamples, options.shard_bytes / (length_ * bert_.shape().dim * 2));
-    const std::int64_t per_shard = std::max<std::int64_t>(most / words_.batch, 1) * words_.batch;
+    const std::int64_t per_shard = samples_per_shard(length_ * bert_.shape().dim * 2, words_.batch,
+                                                     kShardSamples, options.shard_bytes);
     ImportSession session(options, manifest(), texts_->size(), per_shard);
     ProgressBar bar("encode", "texts", session.num_own_items());
     session.run([&](ImportSession::Filling& filling) { fill(filling, bar); });
@@ -144,20 +144,18 @@ class TextEncoder {
     const at::Tensor is_text = batch.at("document").ge(0).unsqueeze(2);
     const at::Tensor embedding =
         bert_.shape().has_pooler ? network.pool(x) : mean_of_words(x.to(at::kFloat), batch);
-    append_rows(shard, "context", (x * is_text).narrow(0, 0, count).to(at::kCPU, at::kHalf));
-    append_rows(shard, "embedding", embedding.narrow(0, 0, count).to(at::kCPU, at::kFloat));
+    append_finite(shard, "context", (x * is_text).narrow(0, 0, count).to(at::kCPU, at::kHalf));
+    append_finite(shard, "embedding", embedding.narrow(0, 0, count).to(at::kCPU, at::kFloat));
   }
 
-  void append_rows(ShardWriter& shard, const char* field, const at::Tensor& rows) const {
+  void append_finite(ShardWriter& shard, const char* field, const at::Tensor& rows) const {
     if (!rows.isfinite().all().item<bool>()) {
       throw Error(ExitCode::kDiverged,
                   fmt::format("'{}' gives a text values that are not finite in {}: its weights are "
                               "damaged or have diverged",
                               words_.of, field));
     }
-    const at::Tensor whole = rows.contiguous();
-    shard.append_rows(field,
-                      {static_cast<const std::uint8_t*>(whole.const_data_ptr()), whole.nbytes()});
+    append_tensor(shard, field, rows);
   }
 
   CommandResult finish(const ImportOptions& options, const at::Tensor& counts) {
