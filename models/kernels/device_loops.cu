@@ -49,11 +49,11 @@ std::int64_t blocks_for(std::int64_t count) {
 
 // Columns of a thread: threadIdx.x, + blockDim.x, ... At most this many are kept in registers.
 constexpr int kPerThread = 8;
+constexpr int kMostThreads = kMaxDeviceColumns / kPerThread;
 
 int threads_for(std::int64_t cols) {
-  std::int64_t threads = (cols + kPerThread - 1) / kPerThread;
-  threads = (threads + 31) / 32 * 32;
-  return static_cast<int>(threads < 64 ? 64 : threads);
+  const int threads = threads_to_cover((cols + kPerThread - 1) / kPerThread, kMostThreads);
+  return threads < 64 ? 64 : threads;
 }
 
 template <typename T>
