@@ -1,6 +1,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "models/kernels/device_loops.h"
+#include "models/kernels/device_matmul.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
 #include "models/layers/leaf_gradient.h"
@@ -12,10 +13,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
-
-at::Tensor bias_gradient(const at::Tensor& bias, const at::Tensor& dy) {
-  return give_gradient_of(bias, sum_of_columns(dy));
-}
 
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
@@ -37,8 +34,11 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     if (ctx->needs_input_grad(0)) {
       dx = at::mm(dy, weight).view(ctx->saved_data["shape"].toIntVector());
     }
-    if (bias.defined() && bias.requires_grad()) db = bias_gradient(bias, dy);
-    if (weight.requires_grad()) dw = give_weight_gradient(weight, dy, x);
+    const bool has_bias = bias.defined() && bias.requires_grad();
+    at::Tensor sums;
+    if (weight.requires_grad())
+      dw = give_weight_gradient(weight, dy, x, has_bias ? &sums : nullptr);
+    if (has_bias) db = give_gradient_of(bias, sums.defined() ? sums : sum_of_columns(dy));
     return {dx, dw, db};
   }
 };
@@ -51,8 +51,32 @@ void over_rows(std::int64_t rows, const Function& function) {
 }
 
 // u (with the bias in it) and gelu(u).
-std::pair<at::Tensor, at::Tensor> hidden_layer(const at::Tensor& x, const at::Tensor& weight,
-                                               const at::Tensor& bias, bool is_tanh) {
+struct HiddenLayer {
+  at::Tensor u, a;
+};
+
+// In one product. Undefined where there is no such product.
+HiddenLayer multiplied_hidden_layer(const at::Tensor& x, const at::Tensor& weight,
+                                    const at::Tensor& bias) {
+  const HiddenLayer hidden{at::empty({x.size(0), weight.size(0)}, x.options()),
+                           at::empty({x.size(0), weight.size(0)}, x.options())};
+  const at::Tensor w = weight.contiguous(), b = bias.contiguous();
+  const bool is_done = device_matmul(gelu_shape(x.size(0), x.size(1), weight.size(0)),
+                                     {.a = w.data_ptr(),
+                                      .b = x.data_ptr(),
+                                      .d = hidden.a.data_ptr(),
+                                      .bias = b.data_ptr(),
+                                      .aux = hidden.u.data_ptr(),
+                                      .is_bf16 = x.scalar_type() == at::kBFloat16});
+  return is_done ? hidden : HiddenLayer();
+}
+
+HiddenLayer hidden_layer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         bool is_tanh) {
+  if (x.is_cuda() && is_tanh) {  // the only form of GELU that cuBLASLt knows
+    HiddenLayer hidden = multiplied_hidden_layer(x, weight, bias);
+    if (hidden.u.defined()) return hidden;
+  }
   // oneDNN, which multiplies bf16, adds the bias while it still has the sums in fp32.
   // So does a GPU's library.
   const bool is_bias_added = x.is_cuda() || x.scalar_type() == at::kBFloat16;
@@ -74,6 +98,58 @@ std::pair<at::Tensor, at::Tensor> hidden_layer(const at::Tensor& x, const at::Te
   return {u, a};
 }
 
+// Of u, with gelu(u) again and the sums of du's columns where those came with it.
+struct HiddenGradient {
+  at::Tensor du, a, sums;
+};
+
+// In one product. gelu(u) takes a pass of its own then, half of the traffic that is saved: to keep
+// it from the forward pass would cost nearly as much memory again as u and x do.
+HiddenGradient multiplied_hidden_gradient(const at::Tensor& u, const at::Tensor& dy,
+                                          const at::Tensor& w2) {
+  const HiddenGradient gradient{at::empty_like(u), at::empty_like(u),
+                                at::empty({u.size(1)}, u.options())};
+  const at::Tensor w = w2.contiguous();
+  const bool is_done = device_matmul(gelu_gradient_shape(u.size(0), dy.size(1), u.size(1)),
+                                     {.a = w.data_ptr(),
+                                      .b = dy.data_ptr(),
+                                      .d = gradient.du.data_ptr(),
+                                      .bias = gradient.sums.data_ptr(),
+                                      .aux = u.data_ptr(),
+                                      .is_bf16 = u.scalar_type() == at::kBFloat16});
+  if (!is_done) return {};
+  with_host_type(u, [&](auto zero) {
+    using T = decltype(zero);
+    device_bias_gelu<T>(host_data<T>(u), nullptr, host_data<T>(gradient.a), u.size(0), u.size(1),
+                        /*is_tanh=*/true, device_stream(u));
+  });
+  return gradient;
+}
+
+HiddenGradient hidden_gradient(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& w2,
+                               bool is_tanh) {
+  if (u.is_cuda() && is_tanh) {
+    HiddenGradient gradient = multiplied_hidden_gradient(u, dy, w2);
+    if (gradient.du.defined()) return gradient;
+  }
+  const at::Tensor d = at::mm(dy, w2);  // [N, F], of gelu(u) and then of u
+  const at::Tensor a = at::empty_like(u);
+  with_host_type(u, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = host_data<T>(u);
+    T *slope = host_data<T>(d), *out = host_data<T>(a);
+    const std::int64_t cols = u.size(1);
+    if (u.is_cuda()) {
+      return device_gelu_backward<T>(in, slope, out, u.numel(), is_tanh, device_stream(u));
+    }
+    over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
+      gelu_backward(in + begin * cols, slope + begin * cols, out + begin * cols,
+                    (end - begin) * cols, is_tanh);
+    });
+  });
+  return {d, a, {}};
+}
+
 struct MlpFunction : torch::autograd::Function<MlpFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& w1,
                             const at::Tensor& b1, const at::Tensor& w2, bool is_tanh) {
@@ -91,25 +167,11 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
     const at::Tensor &x = saved[0], &u = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4];
     const bool is_tanh = ctx->saved_data["is_tanh"].toBool();
     const at::Tensor dy = as_rows(gradients[0]);
-    const at::Tensor d = at::mm(dy, w2);  // [N, F], of gelu(u) and then of u
-    const at::Tensor a = at::empty_like(u);
-    with_host_type(u, [&](auto zero) {
-      using T = decltype(zero);
-      const T* in = host_data<T>(u);
-      T *slope = host_data<T>(d), *out = host_data<T>(a);
-      const std::int64_t cols = u.size(1);
-      if (u.is_cuda()) {
-        return device_gelu_backward<T>(in, slope, out, u.numel(), is_tanh, device_stream(u));
-      }
-      over_rows(u.size(0), [&](std::int64_t begin, std::int64_t end) {
-        gelu_backward(in + begin * cols, slope + begin * cols, out + begin * cols,
-                      (end - begin) * cols, is_tanh);
-      });
-    });
+    auto [d, a, sums] = hidden_gradient(u, dy, w2, is_tanh);
     // In the order in which the flat memory has them: w2, then b1 and w1.
     const at::Tensor dw2 = give_weight_gradient(w2, dy, a);
-    const at::Tensor db1 = bias_gradient(b1, d);
-    const at::Tensor dw1 = give_weight_gradient(w1, d, x);
+    const at::Tensor dw1 = give_weight_gradient(w1, d, x, sums.defined() ? nullptr : &sums);
+    const at::Tensor db1 = give_gradient_of(b1, sums.defined() ? sums : sum_of_columns(d));
     const at::Tensor dx = at::mm(d, w1).view(ctx->saved_data["shape"].toIntVector());
     return {dx, dw1, db1, dw2, at::Tensor()};
   }

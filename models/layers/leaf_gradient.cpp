@@ -1,6 +1,27 @@
 #include "models/layers/leaf_gradient.h"
 
+#include "models/kernels/device_matmul.h"
+#include "models/layers/host_tensors.h"
+
 namespace kiln {
+namespace {
+
+// dy^T x and the sums of dy's columns in one product; those are undefined where there is none.
+at::Tensor multiply_and_sum(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& into,
+                            bool is_added) {
+  if (!runs_in_device_loops(x) || !dy.is_contiguous() || !x.is_contiguous()) return {};
+  const at::Tensor sums = at::empty({dy.size(1)}, dy.options());
+  const bool is_done = device_matmul(weight_gradient_shape(x.size(0), x.size(1), dy.size(1)),
+                                     {.a = x.data_ptr(),
+                                      .b = dy.data_ptr(),
+                                      .d = into.data_ptr(),
+                                      .bias = sums.data_ptr(),
+                                      .is_bf16 = x.scalar_type() == at::kBFloat16,
+                                      .is_added = is_added});
+  return is_done ? sums : at::Tensor();
+}
+
+}  // namespace
 
 at::Tensor give_gradient(const at::Tensor& leaf, const Contribution& contribution) {
   const bool is_leaf = leaf.defined() && leaf.is_leaf() && leaf.requires_grad();
@@ -16,11 +37,13 @@ at::Tensor give_gradient(const at::Tensor& leaf, const Contribution& contributio
   return fresh;
 }
 
-at::Tensor give_weight_gradient(const at::Tensor& weight, const at::Tensor& dy,
-                                const at::Tensor& x) {
+at::Tensor give_weight_gradient(const at::Tensor& weight, const at::Tensor& dy, const at::Tensor& x,
+                                at::Tensor* sums) {
   return give_gradient(weight, [&](at::Tensor& into, bool is_added) {
     // A convolution's weights of 1 x 1 are a matrix as well.
     at::Tensor matrix = into.view({into.size(0), -1});
+    if (sums) *sums = multiply_and_sum(dy, x, matrix, is_added);
+    if (sums && sums->defined()) return;
     if (is_added) {
       matrix.addmm_(dy.t(), x);
     } else {

@@ -18,9 +18,10 @@ namespace kiln {
 using Contribution = std::function<void(at::Tensor& into, bool is_added)>;
 at::Tensor give_gradient(const at::Tensor& leaf, const Contribution& contribution);
 
-/// dW = dy^T x for y = x W^T.
-at::Tensor give_weight_gradient(const at::Tensor& weight, const at::Tensor& dy,
-                                const at::Tensor& x);
+/// dW = dy^T x for y = x W^T. `sums`, if not null, becomes the sums of dy's columns where they come
+/// with the product, and stays undefined elsewhere.
+at::Tensor give_weight_gradient(const at::Tensor& weight, const at::Tensor& dy, const at::Tensor& x,
+                                at::Tensor* sums = nullptr);
 /// A gradient that exists already, of fp32 sums for one; in the leaf's type where it is returned.
 at::Tensor give_gradient_of(const at::Tensor& leaf, const at::Tensor& gradient);
 
