@@ -99,6 +99,7 @@ say "--- tests"
 test_program starts "$HERE/bin/kiln" --help
 test_program verify-data "$HERE/bin/kiln" data verify "$HERE/data/images-224"
 test_program core_optimizer "$HERE/tests/core_optimizer_test"
+test_program models_attention_choice "$HERE/tests/models_attention_choice_test"
 test_program models_device_matmul "$HERE/tests/models_device_matmul_test"
 test_program models_fused "$HERE/tests/models_fused_test"
 test_program models_device "$HERE/tests/models_device_test"

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <cstdlib>
+
 #include "core/error.h"
 #include "core/log.h"
 
@@ -22,6 +24,16 @@ at::Device choose_device(const std::string& name, World& world) {
         world.ranks_on_node(), num_gpus);
   }
   return {at::kCUDA, static_cast<at::DeviceIndex>(world.rank_on_node())};
+}
+
+at::Device device_of_run(const RunOptions& run, World& world) {
+  const at::Device device = choose_device(run.device, world);
+  if (!run.reproducible || !device.is_cuda()) return device;
+  // Read when cuBLAS is used for the first time; LibTorch insists on it.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);  // a check, and slow
+  return device;
 }
 
 }  // namespace kiln

@@ -66,7 +66,7 @@ class Replay {
       : words_(words),
         setup_(setup),
         world_(world),
-        device_(choose_device(setup.recipe.run.device, world)),
+        device_(device_of_run(setup.recipe.run, world)),
         batch_(setup.recipe.train.global_batch) {}
 
   Json run() {

@@ -175,7 +175,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
   use_threads(recipe, world);
   check_ranks(setup, world);
-  const at::Device device = choose_device(recipe.run.device, world);
+  const at::Device device = device_of_run(recipe.run, world);
   setup.objective->module().to(device);
   const auto gpus = connect_gpus(device, recipe.parallel.timeout_s, world);
 

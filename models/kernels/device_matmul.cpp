@@ -139,6 +139,15 @@ double seconds_of(Call& call, const cublasLtMatmulAlgo_t& algorithm, const Key& 
   return device_seconds([&] { KILN_CUBLASLT(call.run(algorithm, scratch.get())); });
 }
 
+std::optional<std::size_t> choose(Call& call, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                                  const Key& key) {
+  static MeasuredChoice<Key> choices;
+  if (at::globalContext().deterministicAlgorithms()) return 0;
+  if (is_capturing()) return choices.known(key).value_or(0);
+  return choices.choose(key, algorithms.size(),
+                        [&](std::size_t i) { return seconds_of(call, algorithms[i], key); });
+}
+
 }  // namespace
 
 bool device_matmul(const MatmulShape& shape, const MatmulOperands& operands) {
@@ -153,12 +162,7 @@ bool device_matmul(const MatmulShape& shape, const MatmulOperands& operands) {
   Call call(shape, operands);
   const auto& algorithms = proposals_for(key, call);
   if (algorithms.empty()) return false;
-  std::optional<std::size_t> choice = 0;
-  if (!at::globalContext().deterministicAlgorithms() && !is_capturing()) {
-    static MeasuredChoice<Key> choices;
-    choice = choices.choose(key, algorithms.size(),
-                            [&](std::size_t i) { return seconds_of(call, algorithms[i], key); });
-  }
+  const auto choice = choose(call, algorithms, key);
   return choice && call.run(algorithms[*choice], operands.d) == CUBLAS_STATUS_SUCCESS;
 }
 

@@ -21,6 +21,12 @@ class MeasuredChoice {
     if (found != chosen_.end()) return found->second;
     return chosen_[key] = quickest(count, measure);
   }
+  /// What choose() has found; nullopt: not asked yet, or none is left.
+  std::optional<std::size_t> known(const Key& key) {
+    const std::lock_guard lock(mutex_);
+    const auto found = chosen_.find(key);
+    return found != chosen_.end() ? found->second : std::nullopt;
+  }
 
  private:
   template <typename Measure>

@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "models/layers/attention_choice.h"
 #include "models/layers/fused.h"
+#include "models/layers/host_tensors.h"
 
 namespace kiln {
 namespace {
@@ -14,13 +16,21 @@ at::Tensor additive(const at::Tensor& mask, const at::Tensor& like) {
   return at::zeros(mask.sizes(), like.options()).masked_fill_(mask.logical_not(), lowest);
 }
 
+at::Tensor attend_without_dropout(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  at::Tensor mask) {
+  if (!runs_in_device_loops(q)) return at::scaled_dot_product_attention(q, k, v, maybe(mask));
+  if (mask.defined()) {
+    mask = additive(mask, q);
+    while (mask.dim() < 4) mask = mask.unsqueeze(0);
+  }
+  return device_attention().attend(q, k, v, mask);
+}
+
 }  // namespace
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, double p, DropoutStream& drop) {
-  const auto optional_mask = mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt;
-  if (!drop.is_active() || p == 0.0)
-    return at::scaled_dot_product_attention(q, k, v, optional_mask);
+  if (!drop.is_active() || p == 0.0) return attend_without_dropout(q, k, v, mask);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   at::Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // [B, H, L, S]
   if (mask.defined()) scores = scores + additive(mask, scores);

@@ -1,3 +1,4 @@
+kiln_test(models/attention_choice_test.cpp DEPS models TORCH LABELS gpu)
 kiln_test(models/autoencoder_test.cpp DEPS models TORCH)
 kiln_test(models/device_test.cpp DEPS models TORCH LABELS gpu)
 kiln_test(models/diffusion_formulation_test.cpp DEPS models)
