@@ -25,8 +25,8 @@ die() {
 
 [[ -x build/bin/kiln ]] || die "build/bin/kiln is missing: run bash launch/setup.sh first"
 TORCH=$(sed -n 's/^KILN_TORCH:PATH=//p' build/CMakeCache.txt)
-for test in "${TESTS[@]}"; do
-  [[ -x build/tests/$test ]] || die "build/tests/$test is missing: KILN_TARGET=all bash launch/setup.sh"
+for program in bin/parity "${TESTS[@]/#/tests/}"; do
+  [[ -x build/$program ]] || die "build/$program is missing: KILN_TARGET=all bash launch/setup.sh"
 done
 LIBRARIES=$(dirname "$(ldconfig -p | sed -n 's/.*libmpi\.so\.40 .* => //p' | head -n 1)")
 PLUGINS=$LIBRARIES/openmpi/lib/openmpi3
@@ -46,7 +46,7 @@ CMAKE
   cmake -P "$OUT/rpath.cmake" >/dev/null 2>&1
   rm "$OUT/rpath.cmake"
 }
-copy_program build/bin/kiln "$OUT/bin/kiln"
+for program in kiln parity; do copy_program "build/bin/$program" "$OUT/bin/$program"; done
 for test in "${TESTS[@]}"; do copy_program "build/tests/$test" "$OUT/tests/$test"; done
 copy_program "$(readlink -f "$(command -v mpirun)")" "$OUT/bin/mpirun"
 copy_program "$(command -v orted)" "$OUT/bin/orted"

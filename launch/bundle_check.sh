@@ -4,6 +4,7 @@
 # what can run is seen to run. Under 8 minutes.
 #
 #   KILN_TORCH=/path/to/torch ./check.sh [OUT]     default: ./results
+#   KILN_PARITY="FOLDER..."                        stored computations to hold the models against (parity)
 #   KILN_PEERS=/path/to/programs                   PyTorch programs to time beside ours (mae.py, ...)
 #
 # Writes OUT/results.json and OUT/results.txt; logs beside them. Exit status 1 if a test failed.
@@ -103,6 +104,10 @@ test_program models_attention_choice "$HERE/tests/models_attention_choice_test"
 test_program models_device_matmul "$HERE/tests/models_device_matmul_test"
 test_program models_fused "$HERE/tests/models_fused_test"
 test_program models_device "$HERE/tests/models_device_test"
+if [[ -n "${KILN_PARITY:-}" ]]; then
+  # shellcheck disable=SC2086
+  test_program parity "$HERE/bin/parity" --device "$DEVICE" $KILN_PARITY
+fi
 test_program communicator-1-rank "$HERE/tests/dist_communicator_test"
 test_program communicator-2-ranks mpirun -np 2 --bind-to none "$HERE/tests/dist_communicator_test"
 TINY=("$HERE/configs/mae_tiny_fashion.toml" "data.path=$HERE/data/images-32" data.size=32 model.patch=4

@@ -1,23 +1,55 @@
 // Runs the parity program on the stored cases where they are at hand.
 
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+#include "tests/support/program.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 
-class Parity : public testing::TestWithParam<const char*> {};
+const std::string kParity = std::string(KILN_BIN_DIR) + "/parity";
+
+class Parity : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(path_)) GTEST_SKIP() << "no stored case " << path_;
+  }
+  void expect_holds(std::vector<std::string> words) {
+    words.insert(words.begin(), kParity);
+    words.push_back(path_.string());
+    const kiln::test::Outcome outcome = kiln::test::run(words);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+  }
+
+  const fs::path path_ = fs::path(KILN_SOURCE_DIR) / ".." / "shared" / GetParam();
+};
 
 TEST_P(Parity, HoldsInBothPrecisions) {
-  const fs::path path = fs::path(KILN_SOURCE_DIR) / ".." / "shared" / GetParam();
-  if (!fs::exists(path)) GTEST_SKIP() << "no stored case " << path;
-  const std::string program = std::string(KILN_BIN_DIR) + "/parity";
-  EXPECT_EQ(std::system((program + " " + path.string()).c_str()), 0);
-  EXPECT_EQ(std::system((program + " --float64 " + path.string()).c_str()), 0);
+  expect_holds({});
+  expect_holds({"--float64"});
+}
+
+TEST_P(Parity, HoldsInBothPrecisionsOnAGpu) {
+  if (!torch::cuda::is_available()) {
+    GTEST_SKIP() << "no GPU: none visible, no driver, or a build without CUDA";
+  }
+  expect_holds({"--device", "cuda"});
+  expect_holds({"--device", "cuda", "--float64"});
+}
+
+TEST(ParityProgram, RefusesAGpuThatIsNotThere) {
+  if (torch::cuda::is_available()) GTEST_SKIP() << "there is a GPU";
+  const kiln::test::Outcome outcome = kiln::test::run({kParity, "--device", "cuda", "nowhere"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.err,
+            "parity: --device cuda: this program sees no GPU: no driver, none visible "
+            "(CUDA_VISIBLE_DEVICES), or a build without CUDA\n");
 }
 
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
@@ -30,15 +62,13 @@ INSTANTIATE_TEST_SUITE_P(Bert, Parity,
                          testing::Values("parity/bert", "parity/bert_mlm", "parity/train_bert",
                                          "parity/wordpiece", "golden/tiny_bert.safetensors"));
 
-INSTANTIATE_TEST_SUITE_P(Diffusion, Parity,
-                         testing::Values("parity/autoencoder_kl", "parity/vqmodel",
-                                         "parity/vqmodel_paper", "parity/unet2d",
-                                         "parity/unet2dcondition", "parity/dit",
-                                         "parity/dit_learn_sigma", "parity/diffusion_vlb",
-                                         "parity/schedulers", "golden/tiny_ae_kl.safetensors",
-                                         "golden/tiny_ae_vq.safetensors",
-                                         "golden/tiny_unet.safetensors",
-                                         "golden/tiny_dit_ls0.safetensors",
-                                         "golden/tiny_dit_ls1.safetensors"));
+INSTANTIATE_TEST_SUITE_P(
+    Diffusion, Parity,
+    testing::Values("parity/autoencoder_kl", "parity/vqmodel", "parity/vqmodel_paper",
+                    "parity/unet2d", "parity/unet2dcondition", "parity/dit",
+                    "parity/dit_learn_sigma", "parity/diffusion_vlb", "parity/schedulers",
+                    "golden/tiny_ae_kl.safetensors", "golden/tiny_ae_vq.safetensors",
+                    "golden/tiny_unet.safetensors", "golden/tiny_dit_ls0.safetensors",
+                    "golden/tiny_dit_ls1.safetensors"));
 
 }  // namespace

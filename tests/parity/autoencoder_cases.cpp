@@ -43,7 +43,7 @@ void walk(const Autoencoder& network, const at::Tensor& image, const at::Tensor&
 std::shared_ptr<Autoencoder> load(Case& reference, NameTable& table) {
   const AutoencoderShape shape = autoencoder_shape_from_config(reference.config, reference.name);
   table = autoencoder_names(shape);
-  auto network = std::make_shared<Autoencoder>(shape, at::TensorOptions(reference.type));
+  auto network = std::make_shared<Autoencoder>(shape, reference.options());
   load_tensors(*network, to_ours(table, reference.weights, reference.name), reference.name);
   return network;
 }
@@ -162,7 +162,7 @@ Bound golden_bound(const Case& golden) {
 void run_tiny_ae_kl(Case& golden, Report& report) {
   const Bound bound = golden_bound(golden);
   const nlohmann::json info = read_json(golden.dir / "tiny_ae.json")["kl"];
-  Autoencoder network(tiny_shape(Bottleneck::kKl), at::TensorOptions(golden.type));
+  Autoencoder network(tiny_shape(Bottleneck::kKl), golden.options());
   load_tensors(network, golden_weights(golden), golden.name);
   const at::Tensor image = golden.input("__in.x");
   const at::Tensor moments = network.encode(image);
@@ -197,7 +197,7 @@ void run_tiny_ae_kl(Case& golden, Report& report) {
 void run_tiny_ae_vq(Case& golden, Report& report) {
   const Bound bound = golden_bound(golden);
   const nlohmann::json info = read_json(golden.dir / "tiny_ae.json")["vq"];
-  Autoencoder network(tiny_shape(Bottleneck::kVq), at::TensorOptions(golden.type));
+  Autoencoder network(tiny_shape(Bottleneck::kVq), golden.options());
   load_tensors(network, golden_weights(golden), golden.name);
   const at::NoGradGuard no_grad;
   const at::Tensor image = golden.input("__in.x");

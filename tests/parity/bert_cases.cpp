@@ -31,7 +31,7 @@ Inputs make_inputs(const Case& reference, const std::string& prefix,
   batch.tensors = {{"input_ids", tokens},
                    {"tokens", tokens},
                    {"segment", reference.at(prefix + "token_type_ids")},
-                   {"position", at::arange(tokens.size(1), at::kLong).unsqueeze(0)},
+                   {"position", at::arange(tokens.size(1), tokens.options()).unsqueeze(0)},
                    {"document", inputs.attention_mask - 1},  // 0: the document, -1: padding
                    {"masked_place", places},
                    {"masked_token", flat.index_select(0, places)}};
@@ -44,9 +44,9 @@ Inputs make_inputs(const Case& reference, const std::string& prefix,
 }
 
 std::unique_ptr<BertObjective> make_objective(const BertShape& shape, const NamedTensors& weights,
-                                              at::ScalarType type, const std::string& origin) {
-  auto objective =
-      std::make_unique<BertObjective>(shape, MaskingOptions{}, at::TensorOptions(type));
+                                              const at::TensorOptions& options,
+                                              const std::string& origin) {
+  auto objective = std::make_unique<BertObjective>(shape, MaskingOptions{}, options);
   load_tensors(objective->module(),
                to_ours(bert_names(shape), normalise_bert_names(weights, origin), origin), origin);
   return objective;
@@ -120,7 +120,8 @@ at::Tensor mean_of(const Loss& loss, const std::string& metric) {
 
 void run_bert(Case& reference, Report& report) {
   const BertShape shape = shape_of(reference);
-  const auto objective = make_objective(shape, reference.weights, reference.type, reference.name);
+  const auto objective =
+      make_objective(shape, reference.weights, reference.options(), reference.name);
   const Inputs inputs =
       make_inputs(reference, "", shape.has_pair_head ? "next_sentence_label" : "");
   compare_activations(objective->network(), inputs, report);
@@ -137,7 +138,8 @@ void run_bert(Case& reference, Report& report) {
 
 void run_train_bert(Case& reference, Report& report) {
   const BertShape shape = shape_of(reference);
-  const auto objective = make_objective(shape, reference.weights, at::kFloat, reference.name);
+  const auto objective = make_objective(shape, reference.weights,
+                                        reference.options().dtype(at::kFloat), reference.name);
   OptimizerOptions options;
   options.betas = reference.info.at("betas").get<std::vector<double>>();
   options.eps = reference.info.at("eps");
@@ -212,8 +214,8 @@ void compare_golden_gradients(const Case& golden, BertObjective& objective, Boun
 void run_tiny_bert(Case& golden, Report& report) {
   const Bound bound = golden.type == at::kDouble ? kFloat64Bound : Bound{2e-6, 2e-5};
   for (const bool has_tanh_gelu : {true, false}) {
-    const auto objective =
-        make_objective(tiny_shape(has_tanh_gelu), golden_weights(golden), golden.type, golden.name);
+    const auto objective = make_objective(tiny_shape(has_tanh_gelu), golden_weights(golden),
+                                          golden.options(), golden.name);
     const Inputs inputs = make_inputs(golden, "__in.", "nsp");
     const Loss loss = loss_and_gradients(*objective, inputs.batch);
     const auto& expected = golden.info[has_tanh_gelu ? "tanh" : "erf"];

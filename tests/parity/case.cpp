@@ -23,10 +23,10 @@ bool is_golden_file(const fs::path& file) {
 
 }  // namespace
 
-NamedTensors read_all(const fs::path& file) {
+NamedTensors read_all(const fs::path& file, at::Device device) {
   const SafetensorsFile source(file);
   NamedTensors tensors;
-  for (const auto& [name, entry] : source.entries()) tensors[name] = source.read(name);
+  for (const auto& [name, entry] : source.entries()) tensors[name] = source.read(name).to(device);
   return tensors;
 }
 
@@ -52,15 +52,16 @@ void Case::rename(const std::vector<NameAlias>& aliases) {
   info["tensors"] = renamed;
 }
 
-Case load_case(const fs::path& path, at::ScalarType type) {
+Case load_case(const fs::path& path, at::ScalarType type, at::Device device) {
   Case loaded;
   loaded.type = type;
+  loaded.device = device;
   if (is_golden_file(path)) {
     loaded.is_golden = true;
     loaded.dir = path.parent_path();
     loaded.name = path.stem().string();
     loaded.info = read_json(fs::path(path).replace_extension(".json"));
-    loaded.tensors = read_all(path);
+    loaded.tensors = read_all(path, device);
     return loaded;
   }
   if (!fs::is_directory(path))
@@ -69,8 +70,11 @@ Case load_case(const fs::path& path, at::ScalarType type) {
   loaded.name = fs::canonical(path).filename().string();
   loaded.config = read_json(path / "config.json");
   loaded.info = read_json(path / "case.json");
-  if (fs::exists(path / "model.safetensors")) loaded.weights = read_all(path / "model.safetensors");
-  if (fs::exists(path / "case.safetensors")) loaded.tensors = read_all(path / "case.safetensors");
+  const auto read = [&](const char* file) {
+    return fs::exists(path / file) ? read_all(path / file, device) : NamedTensors();
+  };
+  loaded.weights = read("model.safetensors");
+  loaded.tensors = read("case.safetensors");
   return loaded;
 }
 

@@ -22,9 +22,12 @@ struct Case {
   NamedTensors weights;   // model.safetensors
   NamedTensors tensors;   // case.safetensors
 
-  /// In which precision to run: set by --float64.
+  /// In which precision and where to run: set by --float64 and --device. `weights` and `tensors`
+  /// are there.
   at::ScalarType type = at::kFloat;
+  at::Device device = at::kCPU;
 
+  at::TensorOptions options() const { return at::TensorOptions(type).device(device); }
   const at::Tensor& at(const std::string& tensor) const;
   /// A floating-point input in `type`; integers as stored.
   at::Tensor input(const std::string& tensor) const;
@@ -33,10 +36,10 @@ struct Case {
 };
 
 /// `path` is a case's folder or a golden .safetensors file.
-Case load_case(const std::filesystem::path& path, at::ScalarType type);
+Case load_case(const std::filesystem::path& path, at::ScalarType type, at::Device device);
 
 /// Every tensor of a file.
-NamedTensors read_all(const std::filesystem::path& file);
+NamedTensors read_all(const std::filesystem::path& file, at::Device device = at::kCPU);
 
 /// What a command-line path stands for: itself, or the golden files of a folder that holds them.
 std::vector<std::filesystem::path> expand(const std::filesystem::path& path);

@@ -15,7 +15,7 @@ namespace kiln::parity {
 namespace {
 
 at::Tensor per_sample(const std::vector<double>& values, const at::Tensor& like) {
-  return at::tensor(values, at::kDouble).to(like.scalar_type()).view({-1, 1, 1, 1});
+  return at::tensor(values, at::kDouble).to(like.options()).view({-1, 1, 1, 1});
 }
 
 /// sqrt(acp) x0 + sqrt(1 - acp) noise.
@@ -29,7 +29,7 @@ at::Tensor noised(const at::Tensor& x0, const at::Tensor& noise, const std::vect
 }
 
 std::vector<double> to_vector(const at::Tensor& tensor) {
-  const at::Tensor values = tensor.to(at::kDouble).contiguous();
+  const at::Tensor values = tensor.to(at::kCPU, at::kDouble).contiguous();
   return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
 }
 
@@ -52,7 +52,7 @@ void compare_gradients(const DiffusionNetwork& network, const NameTable& table, 
 void run_unet_case(Case& reference, Report& report, bool is_conditional) {
   const UNetShape shape = unet_shape_from_config(reference.config, reference.name);
   const NameTable table = unet_names(shape);
-  UNet network(shape, at::TensorOptions(reference.type));
+  UNet network(shape, reference.options());
   load_tensors(network, to_ours(table, reference.weights, reference.name), reference.name);
 
   const at::Tensor x0 = reference.input("x0"), noise = reference.input("noise");
@@ -107,7 +107,7 @@ void run_unet2d_condition(Case& reference, Report& report) {
 void run_dit(Case& reference, Report& report) {
   const DitShape shape = dit_shape_from_config(reference.config, reference.name);
   const NameTable table = dit_names(shape);
-  Dit network(shape, at::TensorOptions(reference.type));
+  Dit network(shape, reference.options());
   load_tensors(network, to_ours(table, reference.weights, reference.name), reference.name);
 
   const BetaSchedule schedule = schedule_from_betas(to_vector(reference.at("betas_table")));
@@ -228,7 +228,7 @@ void run_tiny_dit(Case& golden, Report& report) {
   shape.depth = 1;
   shape.heads = 2;
   shape.num_labels = 4;
-  Dit network(shape, at::TensorOptions(golden.type));
+  Dit network(shape, golden.options());
   NamedTensors weights = golden_weights(golden);
   report.compare_values("pos_embed", network.positions, weights.at("pos_embed"),
                         golden_bound(golden));
@@ -311,7 +311,7 @@ void run_tiny_unet(Case& golden, Report& report) {
   shape.multipliers = {1, 2};
   shape.attention_levels = {1};
   shape.heads = kHeads;
-  UNet network(shape, at::TensorOptions(golden.type));
+  UNet network(shape, golden.options());
   NamedTensors weights;
   for (const auto& [name, tensor] : golden_weights(golden)) {
     at::Tensor value = tensor.dim() == 3 ? tensor.squeeze(2) : tensor;

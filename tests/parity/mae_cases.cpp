@@ -14,13 +14,13 @@ namespace {
 
 at::Tensor ids_from_noise(const at::Tensor& noise) {
   const at::Tensor ids = at::empty(noise.sizes(), at::kLong);
-  const at::Tensor values = noise.to(at::kFloat).contiguous();
+  const at::Tensor values = noise.to(at::kCPU, at::kFloat).contiguous();
   for (std::int64_t b = 0; b < noise.size(0); ++b) {
     const std::span<const float> row(values.const_data_ptr<float>() + b * values.size(1),
                                      static_cast<std::size_t>(values.size(1)));
     std::ranges::copy(shuffle_by_noise(row), ids.data_ptr<std::int64_t>() + b * ids.size(1));
   }
-  return ids;
+  return ids.to(noise.device());
 }
 
 /// Rows of x [B, 1 + L, E] from shuffled into patch order, the class token staying first.
@@ -106,7 +106,7 @@ void run_vit_mae(Case& reference, Report& report) {
   reference.rename(vit_mae_aliases());
   const MaeShape shape = mae_shape_from_config(reference.config, reference.dir.string());
   const NameTable table = vit_mae_names(shape);
-  MaeObjective objective(shape, PixelNormalisation({}, {}), at::TensorOptions(reference.type));
+  MaeObjective objective(shape, PixelNormalisation({}, {}), reference.options());
   load_tensors(objective.module(), to_ours(table, reference.weights, reference.name),
                reference.name);
   const Inputs inputs = make_inputs(reference.input("pixel_values"), reference.at("noise"), shape);
@@ -162,7 +162,7 @@ void run_train_vit_mae(Case& reference, Report& report) {
   reference.rename(vit_mae_aliases());
   const MaeShape shape = mae_shape_from_config(reference.config, reference.dir.string());
   const NameTable table = vit_mae_names(shape);
-  MaeObjective objective(shape, PixelNormalisation({}, {}), at::TensorOptions(at::kFloat));
+  MaeObjective objective(shape, PixelNormalisation({}, {}), reference.options().dtype(at::kFloat));
   load_tensors(objective.module(), to_ours(table, reference.weights, reference.name),
                reference.name);
   Trainee trainee(trained_parameters(objective, reference, table), optimizer_of(reference.info));
@@ -225,7 +225,7 @@ void compare_published_names(const Case& golden, const MaeObjective& objective, 
   const auto exported = to_theirs(vit_mae_names(objective.shape()), ours);
   report.expect(exported.size() == num_weights, "exported names differ from tiny_mae_hf");
   for (const auto& [name, value] : exported) {
-    report.expect(theirs.contains(name) && theirs.at(name).equal(value), "hf:" + name);
+    report.expect(theirs.contains(name) && theirs.at(name).equal(value.cpu()), "hf:" + name);
   }
 }
 
@@ -235,7 +235,7 @@ void run_tiny_mae(Case& golden, Report& report) {
   const Bound bound = golden.type == at::kDouble ? kFloat64Bound : Bound{2e-6, 2e-5};
   for (const bool is_normalised : {false, true}) {
     const MaeShape shape = tiny_shape(is_normalised);
-    MaeObjective objective(shape, PixelNormalisation({}, {}), at::TensorOptions(golden.type));
+    MaeObjective objective(shape, PixelNormalisation({}, {}), golden.options());
     load_tensors(objective.module(), golden_weights(golden), golden.name);
     const Inputs inputs = make_inputs(golden.input("__in.imgs"), golden.at("__in.noise"), shape);
     const char* key = is_normalised ? "loss_norm_pix" : "loss_raw_pix";

@@ -1,11 +1,12 @@
 // Holds our models against stored computations of other implementations.
 //
-//   parity [--float64] CASE...
+//   parity [--float64] [--device cuda] CASE...
 //   parity --reexport CASE OUT    the case's model, imported and exported again
 //
 // CASE is a folder with case.safetensors and the files around it, a golden tiny_*.safetensors, or a
 // folder of goldens. Prints a line for each tensor out of bounds, then one line of JSON per case,
-// with several cases a last one for all. Exit status 1 if anything failed.
+// with several cases a last one for all. Exit status 1 if anything failed. On a GPU models run, and
+// optimizers; tables, samplers and tokenizers are the host's in any case. Bounds: report.h.
 
 #include <fmt/format.h>
 
@@ -19,13 +20,18 @@
 namespace kiln::parity {
 namespace {
 
+struct Choice {
+  at::ScalarType type = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
 struct Totals {
   std::int64_t cases = 0, tensors = 0, failed = 0;
   double worst_ratio = 0.0;
 };
 
-void run_case(const std::filesystem::path& path, at::ScalarType type, Totals& totals) {
-  Case reference = load_case(path, type);
+void run_case(const std::filesystem::path& path, const Choice& choice, Totals& totals) {
+  Case reference = load_case(path, choice.type, choice.device);
   const Runner runner = find_runner(reference);
   if (runner == nullptr) throw usage_error("{}: no runner knows this case", path.string());
   Report report(reference);
@@ -38,24 +44,37 @@ void run_case(const std::filesystem::path& path, at::ScalarType type, Totals& to
   totals.worst_ratio = std::max(totals.worst_ratio, report.worst_ratio());
 }
 
+at::Device device_called(std::string_view name) {
+  if (name == "cpu") return at::kCPU;
+  if (name != "cuda") throw usage_error("--device {}: expected cpu or cuda", name);
+  if (!torch::cuda::is_available()) {
+    throw usage_error(
+        "--device cuda: this program sees no GPU: no driver, none visible "
+        "(CUDA_VISIBLE_DEVICES), or a build without CUDA");
+  }
+  return {at::kCUDA, 0};
+}
+
 int run(int argc, char** argv) {
   at::set_num_threads(1);
   if (argc == 4 && std::string_view(argv[1]) == "--reexport") {
     export_huggingface(*import_huggingface(argv[2]).objective, argv[3]);
     return 0;
   }
-  at::ScalarType type = at::kFloat;
+  Choice choice;
   std::vector<std::filesystem::path> paths;
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--float64") {
-      type = at::kDouble;
-      continue;
+      choice.type = at::kDouble;
+    } else if (std::string_view(argv[i]) == "--device" && i + 1 < argc) {
+      choice.device = device_called(argv[++i]);
+    } else {
+      for (auto& path : expand(argv[i])) paths.push_back(std::move(path));
     }
-    for (auto& path : expand(argv[i])) paths.push_back(std::move(path));
   }
-  if (paths.empty()) throw usage_error("usage: parity [--float64] CASE...");
+  if (paths.empty()) throw usage_error("usage: parity [--float64] [--device cuda] CASE...");
   Totals totals;
-  for (const auto& path : paths) run_case(path, type, totals);
+  for (const auto& path : paths) run_case(path, choice, totals);
   if (totals.cases > 1) {
     fmt::print("{}\n", summary_line("all", totals.tensors, totals.failed, totals.worst_ratio));
   }

@@ -19,10 +19,11 @@ std::vector<std::string> names_with_prefix(const NamedTensors& tensors, const st
   return names;
 }
 
-Parameter parameter(const std::string& name, const at::Tensor& value, bool has_decay) {
+Parameter parameter(const std::string& name, const at::Tensor& value, bool has_decay,
+                    at::Device device) {
   Parameter made;
   made.name = name;
-  made.tensor = value.clone();
+  made.tensor = value.clone().to(device);
   made.has_decay = has_decay;
   return made;
 }
@@ -45,7 +46,7 @@ void run_optimizer(const Case& reference, const nlohmann::json& info, Report& re
   std::vector<Parameter> parameters;
   for (const std::string& key : names_with_prefix(stored, "param.0.")) {
     const bool has_decay = std::ranges::find(decayed, key) != decayed.end();
-    parameters.push_back(parameter(key, stored.at("param.0." + key), has_decay));
+    parameters.push_back(parameter(key, stored.at("param.0." + key), has_decay, reference.device));
   }
   Trainee trainee(std::move(parameters), options_of(info));
   const double tolerance = is_lamb ? 2e-6 : 1e-6;
@@ -73,11 +74,12 @@ void run_optimizer(const Case& reference, const nlohmann::json& info, Report& re
   }
 }
 
-void run_clip(const NamedTensors& stored, const std::string& name, Report& report) {
+void run_clip(const NamedTensors& stored, const std::string& name, at::Device device,
+              Report& report) {
   const std::string prefix = name + ".grad.";
   std::vector<Parameter> parameters;
   for (const std::string& key : names_with_prefix(stored, prefix)) {
-    parameters.push_back(parameter(key, stored.at(prefix + key), true));
+    parameters.push_back(parameter(key, stored.at(prefix + key), true, device));
   }
   Trainee trainee(std::move(parameters), OptimizerOptions{});
   for (const std::string& key : trainee.names()) {
@@ -100,7 +102,9 @@ void run_clip(const NamedTensors& stored, const std::string& name, Report& repor
 void run_optim(Case& reference, Report& report) {
   for (const auto& info : reference.info.at("cases")) run_optimizer(reference, info, report);
   const NamedTensors clip = read_all(reference.dir / "clip.safetensors");
-  for (const auto& info : reference.info.at("clip")) run_clip(clip, info.at("name"), report);
+  for (const auto& info : reference.info.at("clip")) {
+    run_clip(clip, info.at("name"), reference.device, report);
+  }
 }
 
 }  // namespace kiln::parity

@@ -15,6 +15,10 @@ struct Bound {
 };
 /// For values computed in double against references in double.
 inline constexpr Bound kFloat64Bound{1e-9, 1e-6};
+/// The same on a GPU, whose sums have other orders and whose exponentials other roundings than the
+/// libraries' that the bounds were found with: ten times as wide, in fp32 at least 1e-4 of the
+/// largest magnitude. What must be equal still must.
+Bound bound_on(const Case& reference, Bound bound);
 
 /// Compares what our model computed with what a case stores, and counts. A line is printed for each
 /// tensor that is out of bounds, of another shape, or stored but never compared.

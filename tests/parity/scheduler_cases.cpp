@@ -339,7 +339,7 @@ void run_schedulers(Case& reference, Report& report) {
 
 void run_diffusion_vlb(Case& reference, Report& report) {
   const Bound output{0.0, 1e-5}, gradient{0.0, 1e-4};
-  const at::Tensor betas = reference.at("betas_table").contiguous();
+  const at::Tensor betas = reference.at("betas_table").cpu().contiguous();
   const BetaSchedule schedule = schedule_from_betas(
       {betas.const_data_ptr<double>(), betas.const_data_ptr<double>() + betas.numel()});
   const at::Tensor x0 = reference.input("x0"), noise = reference.input("noise");
@@ -351,7 +351,7 @@ void run_diffusion_vlb(Case& reference, Report& report) {
     sigma.push_back(level.noise);
   }
   const auto column = [&](const std::vector<double>& values) {
-    return at::tensor(values, at::kDouble).to(reference.type).view({-1, 1, 1, 1});
+    return at::tensor(values, at::kDouble).to(reference.options()).view({-1, 1, 1, 1});
   };
   const at::Tensor x = column(signal) * x0 + column(sigma) * noise;
   const at::Tensor eps = reference.input("eps").clone().requires_grad_();

@@ -12,7 +12,7 @@ void run_vit_classifier(Case& reference, Report& report) {
       classifier_shape_from_config(reference.config, reference.dir.string());
   const NameTable table = vit_classifier_names(shape.encoder);
   ClassifierObjective objective(shape, ClassifierLoss{}, PixelNormalisation({}, {}),
-                                at::TensorOptions(reference.type));
+                                reference.options());
   load_tensors(objective.module(), to_ours(table, reference.weights, reference.name),
                reference.name);
   const VitClassifier& network = objective.network();
