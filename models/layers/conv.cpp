@@ -1,6 +1,7 @@
 #include "models/layers/conv.h"
 
 #include "models/layers/fused.h"
+#include "models/layers/matmul.h"
 
 namespace kiln {
 
@@ -12,8 +13,10 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel,
 }
 
 at::Tensor Conv2d::forward(const at::Tensor& x) const {
-  return at::conv2d(x, weight, bias, at::IntArrayRef{stride, stride},
-                    at::IntArrayRef{padding, padding});
+  const at::ScalarType type = product_type(x);
+  return at::conv2d(x.to(type), weight.to(type), bias.defined() ? bias.to(type) : bias,
+                    at::IntArrayRef{stride, stride}, at::IntArrayRef{padding, padding})
+      .to(x.scalar_type());
 }
 
 GroupNorm::GroupNorm(std::int64_t num_groups, std::int64_t channels, double epsilon,

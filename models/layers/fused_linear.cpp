@@ -5,6 +5,7 @@
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
 #include "models/layers/leaf_gradient.h"
+#include "models/layers/matmul.h"
 
 namespace kiln {
 namespace {
@@ -22,7 +23,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["shape"] = x.sizes().vec();
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
-    return at::linear(rows, weight, bias).view(shape);
+    return linear_product(rows, weight, bias).view(shape);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
@@ -32,7 +33,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::Tensor dy = as_rows(gradients[0]);
     at::Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) {
-      dx = at::mm(dy, weight).view(ctx->saved_data["shape"].toIntVector());
+      dx = matrix_product(dy, weight).view(ctx->saved_data["shape"].toIntVector());
     }
     const bool has_bias = bias.defined() && bias.requires_grad();
     at::Tensor sums;
@@ -80,7 +81,8 @@ HiddenLayer hidden_layer(const at::Tensor& x, const at::Tensor& weight, const at
   // oneDNN, which multiplies bf16, adds the bias while it still has the sums in fp32.
   // So does a GPU's library.
   const bool is_bias_added = x.is_cuda() || x.scalar_type() == at::kBFloat16;
-  const at::Tensor u = is_bias_added ? at::linear(x, weight, bias) : at::mm(x, weight.t());
+  const at::Tensor u =
+      is_bias_added ? linear_product(x, weight, bias) : matrix_product(x, weight.t());
   const at::Tensor a = at::empty_like(u);
   const std::int64_t cols = u.size(1);
   with_host_type(u, [&](auto zero) {
@@ -132,7 +134,7 @@ HiddenGradient hidden_gradient(const at::Tensor& u, const at::Tensor& dy, const 
     HiddenGradient gradient = multiplied_hidden_gradient(u, dy, w2);
     if (gradient.du.defined()) return gradient;
   }
-  const at::Tensor d = at::mm(dy, w2);  // [N, F], of gelu(u) and then of u
+  const at::Tensor d = matrix_product(dy, w2);  // [N, F], of gelu(u) and then of u
   const at::Tensor a = at::empty_like(u);
   with_host_type(u, [&](auto zero) {
     using T = decltype(zero);
@@ -160,7 +162,7 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
     ctx->saved_data["shape"] = x.sizes().vec();
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = w2.size(0);
-    return at::mm(a, w2.t()).view(shape);
+    return matrix_product(a, w2.t()).view(shape);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
@@ -172,7 +174,7 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
     const at::Tensor dw2 = give_weight_gradient(w2, dy, a);
     const at::Tensor dw1 = give_weight_gradient(w1, d, x, sums.defined() ? nullptr : &sums);
     const at::Tensor db1 = give_gradient_of(b1, sums.defined() ? sums : sum_of_columns(d));
-    const at::Tensor dx = at::mm(d, w1).view(ctx->saved_data["shape"].toIntVector());
+    const at::Tensor dx = matrix_product(d, w1).view(ctx->saved_data["shape"].toIntVector());
     return {dx, dw1, db1, dw2, at::Tensor()};
   }
 };
@@ -213,12 +215,14 @@ at::Tensor sum_of_columns(const at::Tensor& x) {
 }
 
 at::Tensor fused_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (x.is_meta() || x.scalar_type() != weight.scalar_type()) return at::linear(x, weight, bias);
+  if (x.is_meta() || x.scalar_type() != weight.scalar_type())
+    return linear_product(x, weight, bias);
   return LinearFunction::apply(x, weight, maybe(bias));
 }
 
 at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
-  return at::linear(at::gelu(at::linear(x, w.w1, w.b1), is_tanh ? "tanh" : "none"), w.w2);
+  return linear_product(at::gelu(linear_product(x, w.w1, w.b1), is_tanh ? "tanh" : "none"), w.w2,
+                        {});
 }
 
 at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {

@@ -2,6 +2,7 @@
 
 #include "models/kernels/device_matmul.h"
 #include "models/layers/host_tensors.h"
+#include "models/layers/matmul.h"
 
 namespace kiln {
 namespace {
@@ -44,11 +45,7 @@ at::Tensor give_weight_gradient(const at::Tensor& weight, const at::Tensor& dy, 
     at::Tensor matrix = into.view({into.size(0), -1});
     if (sums) *sums = multiply_and_sum(dy, x, matrix, is_added);
     if (sums && sums->defined()) return;
-    if (is_added) {
-      matrix.addmm_(dy.t(), x);
-    } else {
-      at::mm_out(matrix, dy.t(), x);
-    }
+    multiply_into(matrix, dy.t(), x, is_added);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "models/layers/patch_embed.h"
 
+#include "models/layers/matmul.h"
+
 namespace kiln {
 
 PatchEmbed::Projection::Projection(std::int64_t channels, std::int64_t patch, std::int64_t dim,
@@ -16,7 +18,7 @@ PatchEmbed::PatchEmbed(std::int64_t channels, std::int64_t patch, std::int64_t d
 at::Tensor PatchEmbed::forward(const at::Tensor& patches) const {
   // The convolution's weights have the channel first, patches have it last.
   const at::Tensor rows = proj->weight.permute({0, 2, 3, 1}).reshape({proj->weight.size(0), -1});
-  return at::linear(patches, rows, proj->bias);
+  return linear_product(patches, rows, proj->bias);
 }
 
 }  // namespace kiln

@@ -2,6 +2,7 @@
 
 #include "models/layers/attention.h"
 #include "models/layers/fused.h"
+#include "models/layers/matmul.h"
 #include "models/layers/submodule.h"
 
 namespace kiln {
@@ -106,7 +107,7 @@ SpatialTransformer::Projection::Projection(std::int64_t channels, bool is_linear
 }
 
 at::Tensor SpatialTransformer::Projection::forward(const at::Tensor& tokens) const {
-  return at::linear(tokens, weight.flatten(1), bias);
+  return linear_product(tokens, weight.flatten(1), bias);
 }
 
 SpatialTransformer::SpatialTransformer(std::int64_t channels, std::int64_t heads,

@@ -7,6 +7,7 @@
 #include "core/philox.h"
 #include "models/kernels/row_chunks.h"
 #include "models/layers/leaf_gradient.h"
+#include "models/layers/matmul.h"
 #include "models/mae_input.h"
 
 namespace kiln {
@@ -106,6 +107,26 @@ TEST(Fused, LinearIsThePlainOne) {
           tolerance_of(c.type));
     }
   }
+}
+
+// Whichever type a processor multiplies bf16 in.
+TEST(Fused, ProductsOfBf16AreThoseOfFp32Rounded) {
+  const at::Tensor a = at::randn({37, 65}, at::kBFloat16), b = at::randn({24, 65}, at::kBFloat16);
+  const at::Tensor bias = at::randn({24}, at::kBFloat16);
+  const at::Tensor product = at::mm(a.to(at::kFloat), b.to(at::kFloat).t());
+  const auto expect_near = [](const at::Tensor& got, const at::Tensor& expected) {
+    EXPECT_EQ(got.scalar_type(), at::kBFloat16);
+    EXPECT_LE((got.to(at::kFloat) - expected).abs().max().item<double>(),
+              0x1p-8 * expected.abs().max().item<double>());
+  };
+  expect_near(matrix_product(a, b.t()), product);
+  expect_near(linear_product(a, b, bias), product + bias);
+  expect_near(linear_product(a, b, {}), product);
+  at::Tensor into = at::ones({37, 24}, at::kBFloat16);
+  multiply_into(into, a, b.t(), /*is_added=*/true);
+  expect_near(into, product + 1);
+  multiply_into(into, a, b.t(), /*is_added=*/false);
+  expect_near(into, product);
 }
 
 TEST(Fused, MlpIsThePlainOne) {
