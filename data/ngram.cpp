@@ -23,6 +23,11 @@ Gram part(const Gram& gram, int begin, int end) {
   return result;
 }
 
+std::int64_t count_of(const GramCounts& counts, const Gram& gram) {
+  const auto found = counts.find(gram);
+  return found == counts.end() ? 0 : found->second;
+}
+
 std::size_t bucket(std::int64_t count) {
   return static_cast<std::size_t>(std::min<std::int64_t>(count, 3) - 1);
 }
@@ -103,6 +108,33 @@ std::optional<Discounts> estimate_discounts(std::array<std::int64_t, 4> n) {
     discounts[j - 1] = d;
   }
   return discounts;
+}
+
+AddK::AddK(const NgramCounter& counts, double k) : counts_(counts), k_(k) {
+  vocab_size_ = 1;  // <unk>
+  for (const auto& [gram, count] : counts.counts(1)) {
+    if (gram.words[0] == Gram::kBegin) continue;  // context only
+    ++vocab_size_;
+    total_ += static_cast<double>(count);
+  }
+}
+
+bool AddK::knows(std::int32_t word) const {
+  Gram gram;
+  gram.words[0] = word;
+  return counts_.counts(1).contains(gram);
+}
+
+double AddK::probability(std::int32_t word, std::span<const std::int32_t> context) const {
+  const auto n = std::min(context.size(), static_cast<std::size_t>(counts_.order() - 1));
+  Gram gram;
+  std::ranges::copy(context.last(n), gram.words.begin());
+  const double seen =
+      n == 0 ? total_ : static_cast<double>(count_of(counts_.counts(static_cast<int>(n)), gram));
+  gram.words[n] = word;
+  const auto with_word =
+      static_cast<double>(count_of(counts_.counts(static_cast<int>(n) + 1), gram));
+  return (with_word + k_) / (seen + k_ * vocab_size_);
 }
 
 KneserNey::KneserNey(const NgramCounter& counts, std::optional<Discounts> fallback, bool is_forced)
@@ -247,7 +279,8 @@ double TextScore::perplexity_of_known() const {
                   static_cast<double>(words + sentences - unknown));
 }
 
-void score_sentence(const KneserNey& model, std::span<const std::int32_t> words, TextScore& score) {
+void score_sentence(const NgramModel& model, std::span<const std::int32_t> words,
+                    TextScore& score) {
   std::vector<std::int32_t> seen = {Gram::kBegin};
   const auto add = [&](std::int32_t word) {
     const double p = std::log(model.probability(word, seen));

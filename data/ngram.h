@@ -58,7 +58,31 @@ using Discounts = std::array<double, 3>;
 /// Y = n1 / (n1 + 2 n2). None where a count is missing or a discount is outside [0, j].
 std::optional<Discounts> estimate_discounts(std::array<std::int64_t, 4> counts_of_counts);
 
-class KneserNey {
+class NgramModel {
+ public:
+  virtual ~NgramModel() = default;
+  virtual bool knows(std::int32_t word) const = 0;
+  /// p(word | context): the last order - 1 words of `context` count. Unknown words have to be given
+  /// as Gram::kUnknown, the beginning of a sentence as Gram::kBegin.
+  virtual double probability(std::int32_t word, std::span<const std::int32_t> context) const = 0;
+};
+
+/// p(w | c) = (count(c w) + k) / (count(c) + k |V|).
+class AddK final : public NgramModel {
+ public:
+  /// `counts` must outlive the model.
+  AddK(const NgramCounter& counts, double k);
+  bool knows(std::int32_t word) const override;
+  double probability(std::int32_t word, std::span<const std::int32_t> context) const override;
+
+ private:
+  const NgramCounter& counts_;
+  double k_;
+  double vocab_size_ = 0;
+  double total_ = 0;  // words and ends of sentences
+};
+
+class KneserNey final : public NgramModel {
  public:
   /// `fallback`: discounts of the orders that cannot estimate their own; without it such an order
   /// is an Error(kData). `is_forced`: uses `fallback` for all orders.
@@ -66,10 +90,8 @@ class KneserNey {
 
   int order() const { return order_; }
   std::int64_t vocab_size() const { return vocab_size_; }
-  bool knows(std::int32_t word) const;
-  /// p(word | context): the last order - 1 words of `context` count. Unknown words have to be given
-  /// as Gram::kUnknown, the beginning of a sentence as Gram::kBegin.
-  double probability(std::int32_t word, std::span<const std::int32_t> context) const;
+  bool knows(std::int32_t word) const override;
+  double probability(std::int32_t word, std::span<const std::int32_t> context) const override;
   /// log10 of interpolated probabilities and back-off weights in the ARPA format, sorted.
   void write_arpa(const std::filesystem::path& path,
                   const std::function<std::string(std::int32_t)>& name) const;
@@ -100,7 +122,7 @@ struct TextScore {
   /// Without the words the model does not know.
   double perplexity_of_known() const;
 };
-void score_sentence(const KneserNey& model, std::span<const std::int32_t> words, TextScore& score);
+void score_sentence(const NgramModel& model, std::span<const std::int32_t> words, TextScore& score);
 
 /// The unigram model with one added to every count: p(w) = (count + 1) / (total + vocab_size).
 class AddOneUnigram {

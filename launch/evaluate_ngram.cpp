@@ -17,6 +17,8 @@ namespace {
 
 using Sentence = std::vector<std::int32_t>;
 constexpr std::array kOrders = {2, 3, 5};
+constexpr int kAddKOrder = 3;
+constexpr std::array kAdded = {1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4};
 constexpr Discounts kFallback = {0.5, 1.0, 1.5};
 
 /// Hands the sentences of a dataset to `use`: of each document the part that is this rank's.
@@ -100,6 +102,25 @@ TextScore score_unigram(const NgramCounter& counts, const TokenStream& test) {
   return score;
 }
 
+TextScore score_of(const NgramModel& model, const TokenStream& test) {
+  TextScore score;
+  for_each_sentence(test, 0, 1,
+                    [&](const Sentence& sentence) { score_sentence(model, sentence, score); });
+  return score;
+}
+
+/// With the k that does best on the test itself: what add-k could reach at most.
+void add_best_add_k(nlohmann::json& result, const NgramCounter& counts, const TokenStream& test) {
+  TextScore best;
+  for (const double k : kAdded) {
+    const TextScore score = score_of(AddK(counts, k), test);
+    if (best.words > 0 && score.log_probability <= best.log_probability) continue;
+    best = score;
+    result["add_k"] = k;
+  }
+  add_figures(result, fmt::format("add_k_{}", counts.order()), best);
+}
+
 CommandResult evaluate_in(World& world, const TokenStream& train, const TokenStream& test) {
   nlohmann::json result = {{"evaluation", "ngram"}};
   for (const int order : kOrders) {
@@ -111,10 +132,8 @@ CommandResult evaluate_in(World& world, const TokenStream& train, const TokenStr
       result["tokens"] = unigram.words;
       result["sentences"] = unigram.sentences;
     }
-    const KneserNey model(counts, kFallback);
-    TextScore score;
-    for_each_sentence(test, 0, 1,
-                      [&](const Sentence& sentence) { score_sentence(model, sentence, score); });
+    if (order == kAddKOrder) add_best_add_k(result, counts, test);
+    const TextScore score = score_of(KneserNey(counts, kFallback), test);
     add_figures(result, fmt::format("kneser_ney_{}", order), score);
     result["unknown_tokens"] = score.unknown;
   }

@@ -12,6 +12,7 @@
 #include "data/import.h"
 #include "data/import_session.h"
 #include "launch/device.h"
+#include "launch/encoded_rows.h"
 #include "launch/loaded_model.h"
 #include "launch/picture_maker.h"
 #include "launch/world.h"
@@ -38,8 +39,8 @@ void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) 
     }
   }
   constexpr std::int64_t kShardSamples = 8192;
-  const std::int64_t per_shard =
-      std::max<std::int64_t>(kShardSamples / maker.batch(), 1) * maker.batch();
+  const std::int64_t per_shard = samples_per_shard(c10::multiply_integers(shape), maker.batch(),
+                                                   kShardSamples, options.shard_bytes);
   ImportSession session(options, manifest, words.num, per_shard);
   ProgressBar bar("sample", "pictures", session.num_own_items());
   std::int64_t done = 0;
@@ -50,7 +51,7 @@ void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) 
       const auto made = maker.make(first);
       const at::Tensor bytes = made.pictures.narrow(0, 0, count).contiguous();
       const std::int64_t pixels = bytes.size(1) * bytes.size(2);
-      filling.shard.append_rows("image", {bytes.const_data_ptr<std::uint8_t>(), bytes.nbytes()});
+      append_tensor(filling.shard, "image", bytes);
       filling.sums.add(bytes.const_data_ptr<std::uint8_t>(), count * pixels, bytes.size(3));
       for (std::int64_t i = 0; maker.has_labels() && i < count; ++i) {
         filling.shard.append_value<std::int32_t>(

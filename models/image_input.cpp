@@ -29,6 +29,10 @@ PixelNormalisation::PixelNormalisation(std::vector<double> mean, std::vector<dou
     mean_ = {0.0};
     std_ = {1.0};
   }
+  for (std::size_t c = 0; c < mean_.size(); ++c) {
+    scale_.push_back(1.0 / (255.0 * std_[c]));
+    shift_.push_back(-mean_[c] / std_[c]);
+  }
 }
 
 at::Tensor PixelNormalisation::cycle(const std::vector<double>& per_channel,
@@ -39,12 +43,7 @@ at::Tensor PixelNormalisation::cycle(const std::vector<double>& per_channel,
 
 at::Tensor PixelNormalisation::normalise(const at::Tensor& pixels) const {
   if (pixels.scalar_type() != at::kByte) return pixels;
-  std::vector<double> scale, shift;  // (x / 255 - mean) / std = x * scale + shift
-  for (std::size_t c = 0; c < mean_.size(); ++c) {
-    scale.push_back(1.0 / (255.0 * std_[c]));
-    shift.push_back(-mean_[c] / std_[c]);
-  }
-  return pixels.to(at::kFloat).mul_(cycle(scale, pixels)).add_(cycle(shift, pixels));
+  return pixels.to(at::kFloat).mul_(cycle(scale_, pixels)).add_(cycle(shift_, pixels));
 }
 
 at::Tensor PixelNormalisation::to_uint8(const at::Tensor& normalised) const {

@@ -31,13 +31,15 @@ class PixelNormalisation {
   /// Back to uint8, clamped to [0, 255].
   at::Tensor to_uint8(const at::Tensor& normalised) const;
 
-  /// One value, or one per channel.
+  /// One value, or one per channel. A uint8 value becomes value * scale + shift.
   const std::vector<double>& mean() const { return mean_; }
   const std::vector<double>& std() const { return std_; }
+  const std::vector<double>& scale() const { return scale_; }
+  const std::vector<double>& shift() const { return shift_; }
 
  private:
   at::Tensor cycle(const std::vector<double>& per_channel, const at::Tensor& like) const;
-  std::vector<double> mean_, std_;
+  std::vector<double> mean_, std_, scale_, shift_;
 };
 
 }  // namespace kiln

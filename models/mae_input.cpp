@@ -12,7 +12,7 @@ bool runs_on_device(const at::Tensor& images, const PixelNormalisation& pixels,
                     at::ScalarType type) {
   constexpr std::int64_t kMost = MaskedPatches<float>::kMostChannels;
   const std::int64_t C = images.size(3);
-  const auto fits = static_cast<std::int64_t>(pixels.mean().size());
+  const auto fits = static_cast<std::int64_t>(pixels.scale().size());
   return images.scalar_type() == at::kByte && C <= kMost && (fits == 1 || fits == C) &&
          runs_in_device_loops(at::empty({0}, at::device(images.device()).dtype(type)));
 }
@@ -26,9 +26,9 @@ MaskedPatches<T> work_of(const at::Tensor& images, const at::Tensor& ids, const 
   work.patches = ids.size(1);
   work.num_visible = shape.num_visible();
   for (std::size_t c = 0; c < static_cast<std::size_t>(images.size(3)); ++c) {
-    const std::size_t k = pixels.mean().size() == 1 ? 0 : c;
-    work.scale[c] = static_cast<float>(1.0 / (255.0 * pixels.std()[k]));
-    work.shift[c] = static_cast<float>(-pixels.mean()[k] / pixels.std()[k]);
+    const std::size_t k = pixels.scale().size() == 1 ? 0 : c;
+    work.scale[c] = static_cast<float>(pixels.scale()[k]);
+    work.shift[c] = static_cast<float>(pixels.shift()[k]);
   }
   work.has_normalised_targets = shape.has_normalised_targets;
   work.images = images.const_data_ptr<std::uint8_t>();

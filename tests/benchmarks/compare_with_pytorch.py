@@ -22,6 +22,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 MAE = ["configs/mae_base_imagenet.toml", "schedule.warmup_epochs=0"]
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node"]
 COMMON = ["run.device=cpu", "parallel.shard_optimizer=false"]
 LATENT_DIFFUSION = ["configs/dit_xl_imagenet.toml", "model.autoencoder=", "model.latent_scale=1",
                     "model.learn_variance=false"]
@@ -40,12 +42,13 @@ CASES = {
     "mae-vit-ti": {
         "peer": ["mae.py", "--model", "vit-ti"], "batch": 8,
         "kiln": [*MAE, "model.dim=192", "model.heads=3"]},
-    "bert-base-128": {
-        "peer": ["bert.py", "--model", "base", "--variant", "tuned"], "batch": 8, "data": "text",
-        "kiln": BERT},
-    "bert-mini-128": {
-        "peer": ["bert.py", "--model", "mini", "--variant", "tuned"], "batch": 16, "data": "text",
-        "kiln": [*BERT, "model.preset=mini"]},
+    **{f"bert-{model}-{length}{suffix}": {
+        "peer": ["bert.py", "--model", model, "--seq", str(length), "--variant", variant],
+        "batch": batch, "data": "text",
+        "kiln": [*BERT, f"model.preset={model}", f"data.sequence_length={length}",
+                 f"model.max_predictions={round(.15 * length)}"]}
+       for model, length, batch in [("base", 128, 8), ("base", 512, 2), ("mini", 128, 16)]
+       for suffix, variant in [("", "tuned"), ("-plain", "hf")]},
     "dit-s2": {
         "peer": ["ldm.py", "--model", "dit-s2"], "batch": 8, "data": "latents", "kiln": DIT},
     "dit-heads-of-72": {
@@ -83,10 +86,12 @@ def make_latents(options, folder: pathlib.Path) -> str:
 
 
 def kiln_ms(options, case: dict, dtype: str, data: dict[str, str]) -> float:
-    words = [options.kiln, "bench", "step", *case["kiln"], *COMMON,
+    words = [*(MPIRUN + [str(options.ranks)] if options.ranks > 1 else []),
+             options.kiln, "bench", "step", *case["kiln"], *COMMON,
              f"data.path={data[case.get('data', 'images')]}",
              f"run.precision={dtype}", f"run.threads={options.threads}",
-             f"train.global_batch={case['batch']}", f"train.micro_batch={case['batch']}",
+             f"train.global_batch={case['batch'] * options.ranks}",
+             f"train.micro_batch={case['batch']}",
              "--repeats", str(options.steps), "--json"]
     return 1e3 * last_json(words)["step_s"]["median"]
 
@@ -95,7 +100,8 @@ def peer_ms(options, case: dict, dtype: str, mode: str) -> float:
     script, *words = case["peer"]
     folder = pathlib.Path(options.peers).resolve()
     program = folder / script if (folder / script).exists() else HERE / script
-    return last_json([sys.executable, str(program), *words, "--batch", str(case["batch"]),
+    launcher = TORCHRUN + [str(options.ranks)] if options.ranks > 1 else []
+    return last_json([sys.executable, *launcher, str(program), *words, "--batch", str(case["batch"]),
                       "--dtype", dtype, "--mode", mode, "--threads", str(options.threads),
                       "--steps", str(options.steps)], str(folder))["step_time_ms"]
 
@@ -126,7 +132,8 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["eager", "compile"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=7, help="at least 3")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each rank")
+    parser.add_argument("--ranks", type=int, default=1, help="each with a batch; DDP over gloo beside MPI")
     parser.add_argument("--batch", type=int, help="default: each case's own")
     options = parser.parse_args()
     for case in CASES.values():

@@ -107,6 +107,26 @@ TEST(KneserNey, WritesArpaWithEveryNgramOnce) {
             std::string::npos);
 }
 
+TEST(AddK, DividesCountsAndSumsToOne) {
+  const NgramCounter counts = count(3);
+  const AddK model(counts, 0.5);
+  // The cat: 2 of 3, 7 outcomes. Of the words behind <s> and of all 12 words and ends.
+  EXPECT_NEAR(model.probability(kCat, std::vector{Gram::kBegin, kThe}), 2.5 / 6.5, 1e-15);
+  EXPECT_NEAR(model.probability(kThe, std::vector{Gram::kBegin}), 3.5 / 6.5, 1e-15);
+  EXPECT_NEAR(model.probability(Gram::kEnd, {}), 3.5 / 15.5, 1e-15);
+  EXPECT_TRUE(model.knows(kRan));
+  EXPECT_FALSE(model.knows(99));
+  const std::vector<std::vector<std::int32_t>> contexts = {
+      {}, {Gram::kBegin}, {Gram::kBegin, kThe}, {kThe, kDog}, {99, 98}};
+  for (const auto& context : contexts) {
+    double sum = 0;
+    for (const std::int32_t word : {kThe, kCat, kSat, kDog, kRan, Gram::kEnd, Gram::kUnknown}) {
+      sum += model.probability(word, context);
+    }
+    EXPECT_NEAR(sum, 1.0, 1e-12);
+  }
+}
+
 TEST(AddOneUnigram, AddsOneToEveryCount) {
   AddOneUnigram model(4);
   model.add(1);

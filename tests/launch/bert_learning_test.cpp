@@ -186,6 +186,7 @@ TEST(NgramLearning, LongerContextsPredictBetter) {
   EXPECT_LT(two, unigram);
   EXPECT_LT(three, two);
   EXPECT_LE(five, 1.02 * three);
+  EXPECT_LE(three, 0.6 * perplexity("add_k_3"));
 }
 
 }  // namespace
