@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Packs what has been built into one folder that runs on another x86-64 machine: programs, the tests
 # that want a GPU, Open MPI, HDF5 and the other libraries, recipes, and small datasets. The other
-# machine brings a driver and LibTorch 2.11 (a CUDA one for GPUs); nothing else is installed there.
+# machine brings a driver and LibTorch 2.11, one for CUDA if this build is; nothing else is installed
+# there.
 #
 #   bash launch/bundle.sh [OUT]      default: build/kiln-bundle; also writes OUT.tar.gz
 #
@@ -70,7 +71,7 @@ needed_libraries() {
     case "$(realpath "$library")" in
       "$(realpath "$TORCH")"/* | "$nvidia"/* | */libc.so.6 | */libm.so.6 | */libpthread.so.0) ;;
       */libdl.so.2 | */librt.so.1 | */libutil.so.1 | */libresolv.so.2 | */ld-linux*) ;;
-      *libcuda.so* | *libcudart.so* | *libnccl.so* | *libgomp.so*) ;;
+      *libcuda.so* | *libcudart.so* | *libcublas*.so* | *libnccl.so* | *libgomp.so*) ;;
       *) echo "$library" ;;
     esac
   done

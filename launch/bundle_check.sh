@@ -58,8 +58,8 @@ bench() {  # $1: name, then the words after kiln bench
   shift
   run 90 "$name" "$HERE/bin/kiln" bench "$@" --json
   local status=$?
-  if [[ $status -eq 99 ]]; then
-    say "$(printf '%-34s not run: out of time' "$name")"
+  if [[ $status -eq 99 || $status -eq 124 ]]; then
+    say "$(printf '%-34s not done: out of time' "$name")"
     return
   fi
   line=$(tail -n 1 "$OUT/$name.log")
