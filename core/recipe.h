@@ -18,6 +18,7 @@ struct RunOptions {
   bool reproducible = false;
   std::string init_from;
   std::string device = "auto";
+  bool cuda_graph = false;
   std::string precision = "fp32";
   std::int64_t threads = 0;
   std::vector<std::string> allow_change;
@@ -33,6 +34,9 @@ struct RunOptions {
     visit("init_from", init_from, "Checkpoint, run or Hugging Face folder to take weights from.",
           kExecution);
     visit("device", device, "auto | cpu | cuda", kExecution);
+    visit("cuda_graph", cuda_graph,
+          "GPU: forward and backward are recorded once and replayed, where the model allows it.",
+          kExecution);
     visit("precision", precision, "fp32 | bf16 (weights and activations; master weights stay fp32)",
           kIdentity);
     visit("threads", threads, "Compute threads per rank; 0: the rank's share of the node's cores.",

@@ -76,13 +76,11 @@ bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) 
   results_[index].reset();
   if (batches.empty()) exchange.begin_step();  // more ranks than micro-batches
   for (const Batch& batch : batches) {
-    std::optional<Loss> loss = parts_.objective.loss(batch, context(), index);
+    const std::optional<Loss> loss = passes_[index]->run(
+        batch, context(),
+        {.is_first = &batch == &batches.front(), .is_last = &batch == &batches.back()});
     is_resting_[index] = !loss;  // on all ranks or on none
     if (!loss) return true;
-    if (&batch == &batches.front()) exchange.begin_step();
-    exchange.begin(batch.micro_batch, &batch == &batches.back());
-    loss->value.backward();
-    exchange.end_micro_batch();
     tables_[index].add(batch.micro_batch, *loss);
     if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums());
   }
@@ -189,6 +187,9 @@ Trainer::Trainer(Parts parts)
     phases_.push_back(std::make_unique<TrainingPhase>(names[i], parts_.objective.parameters(i),
                                                       options, parts_.make_exchange,
                                                       parts_.communicator));
+    passes_.push_back(
+        std::make_unique<MicroBatchPass>(parts_.objective, i, phases_.back()->exchange(),
+                                         parts_.communicator.size() > 1, parts_.make_recorder));
     tables_.emplace_back(parts_.communicator, num_micro_batches_);
   }
   results_.resize(phases_.size());

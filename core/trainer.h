@@ -15,6 +15,7 @@
 #include "core/ema.h"
 #include "core/error.h"
 #include "core/loader.h"
+#include "core/micro_batch_pass.h"
 #include "core/objective.h"
 #include "core/ordered_sums.h"
 #include "core/recipe.h"
@@ -65,6 +66,7 @@ class Trainer {
     Loader& loader;
     Communicator& communicator;  // for host tensors
     MakeExchange make_exchange;
+    MakeRecorder make_recorder = {};     // none: every micro-batch runs plain
     CheckpointWriter* writer = nullptr;  // none: nothing is saved
     /// Identity, environment, recipe hash and dataset fingerprint of what is saved; the trainer
     /// fills in the rest.
@@ -136,6 +138,7 @@ class Trainer {
   std::int64_t end_samples_;  // where this call of run() ends
   EmaSchedule ema_;
   std::vector<std::unique_ptr<TrainingPhase>> phases_;
+  std::vector<std::unique_ptr<MicroBatchPass>> passes_;      // by phase
   std::vector<MetricTable> tables_;                          // by phase
   std::vector<std::optional<MetricTable::Result>> results_;  // by phase, once reduced in this step
   std::vector<bool> is_resting_;                             // by phase, in this step

@@ -13,7 +13,8 @@ namespace kiln {
 
 namespace {
 
-constexpr std::int64_t kWarmUpSteps = 3;
+// With run.cuda_graph and a micro-batch a step, the last of them makes the recording.
+constexpr std::int64_t kWarmUpSteps = MicroBatchPass::kRehearsals + 1;
 
 /// FLOP/s of the matrix products that make up most of the model, at the sizes of one micro-batch:
 /// each timed by itself, weighed by its share of the model's work.
@@ -65,6 +66,7 @@ Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
          .loader = *loader,
          .communicator = world.communicator(),
          .make_exchange = make_exchange(setup, world.communicator()),
+         .make_recorder = make_recorder(setup, world, device),
          .writer = nullptr,
          .header = {},
          .device = device,
@@ -77,6 +79,7 @@ Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
                   {"data_wait_s", to_json(spread_of(data_wait_s))},
                   {"comm_wait_s", to_json(spread_of(comm_wait_s))},
                   {"precision", recipe.run.precision},
+                  {"cuda_graph", recipe.run.cuda_graph && device.is_cuda()},
                   {"threads", at::get_num_threads()},
                   {"global_batch", recipe.train.global_batch},
                   {"micro_batch", recipe.train.micro_batch}};

@@ -115,7 +115,10 @@ TINY=("$HERE/configs/mae_tiny_fashion.toml" "data.path=$HERE/data/images-32" dat
 rm -rf "$OUT/run"
 test_program train "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.epochs=10 train.stop_after=10
 test_program resume "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.epochs=10 train.stop_after=20
-if [[ $DEVICE == cpu ]]; then
+if [[ $DEVICE == cuda ]]; then
+  test_program train-replayed "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run-replayed" run.cuda_graph=true \
+    train.epochs=10 train.stop_after=10
+else
   test_program train-2-ranks mpirun -np 2 --bind-to none "$HERE/bin/kiln" train "${TINY[@]}" \
     "run.dir=$OUT/run-2" train.epochs=10 train.stop_after=10
 fi
@@ -132,6 +135,8 @@ bench mae-base step "${MAE[@]}" "${COMMON[@]}" --repeats $REPEATS
 bench bert-base-128 step "${BERT[@]}" "${COMMON[@]}" --repeats $REPEATS
 bench dit-s2 step "${DIT[@]}" "${COMMON[@]}" --repeats $REPEATS
 if [[ $DEVICE == cuda ]]; then
+  bench mae-base-replayed step "${MAE[@]}" "${COMMON[@]}" run.cuda_graph=true --repeats $REPEATS
+  bench dit-s2-replayed step "${DIT[@]}" "${COMMON[@]}" run.cuda_graph=true --repeats $REPEATS
   bench mae-large step "${MAE[@]}" model.preset=large "${COMMON[@]}" --repeats $REPEATS
   bench bert-large-128 step "${BERT[@]}" model.preset=large "${COMMON[@]}" --repeats $REPEATS
   bench dit-xl2 step "${DIT[@]}" model.preset=dit_xl "${COMMON[@]}" train.global_batch=32 train.micro_batch=32 --repeats $REPEATS

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "core/log.h"
 #include "data/loader.h"
 #include "dist/gradient_exchange.h"
 
@@ -37,6 +38,23 @@ MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicato
   return [options, &communicator](FlatParameters& flat) {
     return make_gradient_exchange(flat, communicator, options);
   };
+}
+
+MakeRecorder make_recorder(const TrainingSetup& setup, World& world, at::Device device) {
+  if (!setup.recipe.run.cuda_graph) return {};
+  if (!device.is_cuda()) {
+    log_warning("run.cuda_graph: this run is on the CPU; every micro-batch runs plain");
+    return {};
+  }
+  if (world.size() > 1 && setup.num_micro_batches() <= world.size()) {
+    log_warning(
+        "run.cuda_graph: {} ranks share {} micro-batches; a rank's last one runs plain, to send "
+        "its gradients during backward, so there is none to replay. Make train.micro_batch smaller "
+        "or set run.cuda_graph=false",
+        world.size(), setup.num_micro_batches());
+    return {};
+  }
+  return [device] { return make_gpu_recorder(device); };
 }
 
 }  // namespace kiln

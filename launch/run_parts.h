@@ -4,6 +4,7 @@
 
 #include "core/communicator.h"
 #include "core/loader.h"
+#include "core/recorder.h"
 #include "core/training_phase.h"
 #include "launch/training_setup.h"
 #include "launch/world.h"
@@ -20,5 +21,8 @@ void use_threads(const Recipe& recipe, World& world);
 std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world);
 
 MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicator);
+
+/// As run.cuda_graph asks; empty, with a warning, where there would be nothing to replay.
+MakeRecorder make_recorder(const TrainingSetup& setup, World& world, at::Device device);
 
 }  // namespace kiln

@@ -203,6 +203,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
        .loader = *loader,
        .communicator = world.communicator(),
        .make_exchange = make_exchange(setup, gpus ? *gpus : world.communicator()),
+       .make_recorder = make_recorder(setup, world, device),
        .writer = &writer,
        .header = checkpoint_header(setup),
        .device = device,

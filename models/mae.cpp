@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "models/kernels/device_patches.h"
 #include "models/layers/init.h"
 #include "models/mae_input.h"
 #include "models/parameters.h"
@@ -160,6 +161,13 @@ std::optional<Loss> MaeObjective::loss(const Batch& batch, const StepContext& co
       mae_input(batch.at("image"), ids, network_->mae, pixels_, network_->cls_token.scalar_type());
   const at::Tensor prediction = network_->forward(in.visible, ids, drop);
   return Loss{mae_loss(prediction, in.target, batch.weights.at("masked")), {}};
+}
+
+// Random numbers are drawn by position on the host, if any are; more channels than the kernel takes
+// are normalised by constants that lie there.
+bool MaeObjective::is_recordable(std::size_t) const {
+  const VitShape& encoder = network_->shape;
+  return encoder.drop_path == 0.0 && encoder.channels <= MaskedPatches<float>::kMostChannels;
 }
 
 MaeObjective::Features MaeObjective::features(const Batch& batch) {

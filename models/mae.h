@@ -90,6 +90,7 @@ class MaeObjective : public Objective, public FeatureExtractor, public Reconstru
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
+  bool is_recordable(std::size_t phase) const override;
   std::vector<Buffer> buffers() override;
   Features features(const Batch& batch) override;
   Pictures reconstruct(const Batch& batch) override;

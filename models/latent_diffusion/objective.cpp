@@ -192,6 +192,11 @@ std::optional<Loss> LatentDiffusion::loss(const Batch& batch, const StepContext&
   return result;
 }
 
+// Dropout is drawn by position; the bound looks its coefficients up on the host.
+bool LatentDiffusion::is_recordable(std::size_t) const {
+  return options_.dropout == 0.0 && !bound_;
+}
+
 namespace {
 
 std::shared_ptr<DiffusionNetwork> make_network(const LatentDiffusionOptions& options,

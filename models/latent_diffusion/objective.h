@@ -41,6 +41,7 @@ class LatentDiffusion : public Objective {
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
+  bool is_recordable(std::size_t phase) const override;
   std::vector<Buffer> buffers() override;
 
   DiffusionNetwork& network() { return *network_; }

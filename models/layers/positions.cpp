@@ -29,8 +29,9 @@ at::Tensor sincos_2d(std::int64_t dim, std::int64_t rows, std::int64_t columns, 
 
 at::Tensor timestep_embedding(const at::Tensor& t, std::int64_t dim, double freq_shift) {
   const double half = static_cast<double>(dim / 2);
-  const at::Tensor omega = at::exp(range(dim / 2) * (-std::log(10'000.0) / (half - freq_shift)));
-  const at::Tensor angle = at::outer(t.to(at::kDouble), omega.to(t.device()));
+  const at::Tensor number = at::arange(dim / 2, at::device(t.device()).dtype(at::kDouble));
+  const at::Tensor omega = at::exp(number * (-std::log(10'000.0) / (half - freq_shift)));
+  const at::Tensor angle = at::outer(t.to(at::kDouble), omega);
   return at::cat({angle.cos(), angle.sin()}, 1);
 }
 

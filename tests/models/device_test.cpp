@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "core/micro_batch_pass.h"
 #include "core/optimizer.h"
 #include "core/philox.h"
+#include "core/training_phase.h"
+#include "dist/gradient_exchange.h"
+#include "dist/local_communicator.h"
 #include "models/bert_objective.h"
 #include "models/bert_options.h"
 #include "models/dit/dit.h"
@@ -12,6 +16,7 @@
 #include "models/mae.h"
 #include "models/mae_options.h"
 #include "models/unet/unet.h"
+#include "tests/support/host_recorder.h"
 
 namespace kiln {
 namespace {
@@ -220,6 +225,73 @@ TEST(Device, TrainingFollowsTheHost) {
       EXPECT_NEAR(device[i], host[i], 1e-3 * host[i]) << rule << " step " << i;
     }
   }
+}
+
+/// Losses of steps of two micro-batches each, every one of other samples.
+std::vector<double> losses_of_passes(Trial trial, std::int64_t num_steps, at::Device device,
+                                     const MakeRecorder& make_recorder) {
+  trial.objective->module().to(device);
+  trial.objective->module().train();
+  const auto communicator = make_local_communicator();
+  TrainingPhase::Options options;
+  options.clip_norm = 1.0;
+  const auto exchange = [&](FlatParameters& flat) {
+    return make_gradient_exchange(flat, *communicator, {.num_micro_batches = 2});
+  };
+  TrainingPhase phase("all", trial.objective->parameters(0), options, exchange, *communicator);
+  MicroBatchPass pass(*trial.objective, 0, phase.exchange(), /*has_peers=*/false, make_recorder);
+  std::vector<double> losses;
+  for (std::int64_t step = 0; step < num_steps; ++step) {
+    double sum = 0.0;
+    for (const std::int64_t micro_batch : {0, 1}) {
+      Batch batch = trial.batch;
+      batch.micro_batch = micro_batch;
+      batch.first_position = (2 * step + micro_batch) * batch.num_samples;
+      for (auto& [name, tensor] : batch.tensors) tensor = tensor.roll(batch.first_position + step);
+      trial.objective->prepare(batch, 9);
+      for (auto& [name, weight] : batch.weights) weight *= 2;
+      for (auto& [name, tensor] : batch.tensors) tensor = tensor.to(device);
+      const StepContext context{.step = step, .seed = 9};
+      sum += pass.run(batch, context, {micro_batch == 0, micro_batch == 1})->value.item<double>();
+    }
+    phase.exchange().finish();
+    phase.update(phase.gradient_norm(), 1e-3, 0.0);
+    losses.push_back(sum);
+  }
+  EXPECT_EQ(pass.num_replays(), make_recorder ? 2 * num_steps - MicroBatchPass::kRehearsals : 0);
+  return losses;
+}
+
+// On a GPU attention's backward adds in no fixed order, and rounding differences grow.
+TEST(Device, ReplayedTrainingFollowsPlainTraining) {
+  KILN_NEEDS_GPU();
+  const at::Device device(at::kCUDA, 0);
+  const auto compare = [&](const char* name, const auto& make, at::ScalarType type, double bound) {
+    const auto plain = losses_of_passes(make(type), 20, device, {});
+    const auto replayed =
+        losses_of_passes(make(type), 20, device, [&] { return make_gpu_recorder(device); });
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      EXPECT_NEAR(replayed[i], plain[i], bound * plain[i]) << name << " step " << i;
+    }
+  };
+  for (const auto& [type, bound] : {std::pair{at::kFloat, 1e-4}, {at::kBFloat16, 2e-2}}) {
+    compare("mae", mae, type, bound);
+    for (const char* preset : {"dit_tiny", "unet_tiny"}) {
+      const auto make = [&](at::ScalarType t) { return diffusion(preset, t); };
+      compare(preset, make, type, bound);
+    }
+  }
+}
+
+TEST(Device, TrainingReplayedOnTheHostHasTheBitsOfPlainTraining) {
+  const auto compare = [](Trial replayed, Trial plain) {
+    HostRecorder::Counts counts;
+    EXPECT_EQ(losses_of_passes(std::move(replayed), 4, at::kCPU, HostRecorder::maker(counts)),
+              losses_of_passes(std::move(plain), 4, at::kCPU, {}));
+  };
+  compare(mae(at::kFloat), mae(at::kFloat));
+  compare(diffusion("dit_tiny", at::kBFloat16), diffusion("dit_tiny", at::kBFloat16));
+  compare(diffusion("unet_tiny", at::kFloat), diffusion("unet_tiny", at::kFloat));
 }
 
 // What the tests above are built of, where there is no GPU: the host against itself.

@@ -1,6 +1,6 @@
 kiln_test(models/attention_choice_test.cpp DEPS models TORCH LABELS gpu)
 kiln_test(models/autoencoder_test.cpp DEPS models TORCH)
-kiln_test(models/device_test.cpp DEPS models TORCH LABELS gpu)
+kiln_test(models/device_test.cpp DEPS models dist TORCH LABELS gpu)
 kiln_test(models/diffusion_formulation_test.cpp DEPS models)
 kiln_test(models/diffusion_networks_test.cpp DEPS models TORCH)
 kiln_test(models/diffusion_samplers_test.cpp DEPS models TORCH)

@@ -44,11 +44,12 @@ Objective::~Objective() = default;
 
 torch::nn::Module& Objective::module() { return *network_; }
 
-// Of sample p, 1 + p % 7 targets count.
+// Of sample p, 1 + p % 7 targets count, where no number is given.
 void Objective::prepare(Batch& batch, std::uint64_t) const {
   const at::Tensor mask = at::zeros({batch.num_samples, kOutputs}, at::kFloat);
   for (std::int64_t b = 0; b < batch.num_samples; ++b) {
-    mask[b].narrow(0, 0, 1 + (batch.first_position + b) % 7).fill_(1.0f);
+    const std::int64_t uneven = 1 + (batch.first_position + b) % 7;
+    mask[b].narrow(0, 0, targets_per_sample > 0 ? targets_per_sample : uneven).fill_(1.0f);
   }
   batch.tensors["mask"] = mask;
   batch.weights["targets"] = mask.sum().item<double>();
@@ -88,9 +89,9 @@ std::optional<Loss> Objective::loss(const Batch& batch, const StepContext& conte
 }
 
 std::vector<Buffer> Objective::buffers() { return {{"usage", usage_}}; }
-Sums Objective::sums() { return {{"usage", last_usage_}}; }
+Sums Objective::sums() { return has_recordable ? Sums{} : Sums{{"usage", last_usage_}}; }
 void Objective::after_step(const StepContext&, const Sums& sums) {
-  usage_.mul_(0.9).add_(sums.at("usage"));
+  if (!has_recordable) usage_.mul_(0.9).add_(sums.at("usage"));
 }
 
 Loader::Loader(const kiln::Objective& objective, std::int64_t global_batch,
@@ -163,6 +164,8 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
   objective.broken_micro_batch = setup.broken_micro_batch;
   objective.broken_step = setup.broken_step;
   objective.broken_factor = setup.broken_factor;
+  objective.has_recordable = setup.has_recordable;
+  objective.targets_per_sample = setup.targets_per_sample;
   Loader loader(objective, batch, kMicroBatch, communicator.rank(), communicator.size());
   if (communicator.rank() == 0) loader.missing_step = setup.missing_step;
   const ExchangeOptions exchange{.is_reproducible = setup.is_reproducible,
@@ -204,6 +207,7 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
                        [&](FlatParameters& flat) {
                          return make_gradient_exchange(flat, communicator, exchange);
                        },
+                   .make_recorder = setup.make_recorder,
                    .writer = writer.get(),
                    .header = {},
                    .hooks = hooks});

@@ -21,7 +21,8 @@
 
 namespace kiln::toy {
 
-/// phases: 1, or 2 (the second trains the second layer, and rests in odd steps).
+/// phases: 1, or 2 (the second trains the second layer, and rests in odd steps). A recordable one
+/// (its first phase) keeps no statistics.
 class Objective final : public kiln::Objective {
  public:
   explicit Objective(at::ScalarType precision = at::kFloat, int num_phases = 1);
@@ -33,6 +34,7 @@ class Objective final : public kiln::Objective {
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
+  bool is_recordable(std::size_t phase) const override { return has_recordable && phase == 0; }
   std::vector<Buffer> buffers() override;
   Sums sums() override;
   void after_step(const StepContext& context, const Sums& sums) override;
@@ -42,6 +44,8 @@ class Objective final : public kiln::Objective {
   std::int64_t broken_step = -1;
   double broken_factor = std::numeric_limits<double>::quiet_NaN();
   std::vector<std::int64_t> seen_steps;
+  bool has_recordable = false;
+  std::int64_t targets_per_sample = 0;  // that count; 0: differs from sample to sample
 
  private:
   struct Network;
@@ -99,6 +103,9 @@ struct TrainingSetup {
   std::function<bool(int rank, std::int64_t step)> is_stop_requested;
   std::function<void(Trainer&)> evaluate;
   std::int64_t missing_step = -1;  // of rank 0: its data never comes
+  bool has_recordable = false;
+  std::int64_t targets_per_sample = 0;
+  MakeRecorder make_recorder;
 };
 
 struct Outcome {
