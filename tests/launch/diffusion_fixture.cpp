@@ -33,11 +33,13 @@ void expect_done(const std::vector<std::string>& words) {
 
 }  // namespace
 
+// Of seed 5 one of the discriminator's leaky activations lies so close to its kink, on one kind of
+// processor, that the order of sums decides on which side: the loss then differs by 2e-5.
 std::filesystem::path tiny_autoencoder_recipe(const std::filesystem::path& folder) {
   return write_recipe(folder, "autoencoder.toml",
                       fmt::format(R"([run]
 name = "autoencoder"
-seed = 5
+seed = 6
 threads = 1
 [data]
 path = "{}"
