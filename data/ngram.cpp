@@ -23,6 +23,12 @@ Gram part(const Gram& gram, int begin, int end) {
   return result;
 }
 
+Gram unigram(std::int32_t word) {
+  Gram gram;
+  gram.words[0] = word;
+  return gram;
+}
+
 std::int64_t count_of(const GramCounts& counts, const Gram& gram) {
   const auto found = counts.find(gram);
   return found == counts.end() ? 0 : found->second;
@@ -119,11 +125,7 @@ AddK::AddK(const NgramCounter& counts, double k) : counts_(counts), k_(k) {
   }
 }
 
-bool AddK::knows(std::int32_t word) const {
-  Gram gram;
-  gram.words[0] = word;
-  return counts_.counts(1).contains(gram);
-}
+bool AddK::knows(std::int32_t word) const { return counts_.counts(1).contains(unigram(word)); }
 
 double AddK::probability(std::int32_t word, std::span<const std::int32_t> context) const {
   const auto n = std::min(context.size(), static_cast<std::size_t>(counts_.order() - 1));
@@ -152,9 +154,7 @@ KneserNey::KneserNey(const NgramCounter& counts, std::optional<Discounts> fallba
       if (gram.words[0] == Gram::kBegin) adjusted[gram] = count;
     }
   }
-  Gram begin;
-  begin.words[0] = Gram::kBegin;
-  adjusted_[0].erase(begin);  // context only
+  adjusted_[0].erase(unigram(Gram::kBegin));  // context only
   vocab_size_ = std::ssize(adjusted_[0]) + 1;
   for (int n = 1; n <= order_; ++n) {
     const auto index = static_cast<std::size_t>(n - 1);
@@ -182,11 +182,7 @@ void KneserNey::set_discounts(int n, const std::optional<Discounts>& fallback, b
   discounts_[static_cast<std::size_t>(n - 1)] = estimated ? *estimated : *fallback;
 }
 
-bool KneserNey::knows(std::int32_t word) const {
-  Gram gram;
-  gram.words[0] = word;
-  return adjusted_[0].contains(gram);
-}
+bool KneserNey::knows(std::int32_t word) const { return adjusted_[0].contains(unigram(word)); }
 
 double KneserNey::discount(int n, std::int64_t count) const {
   return count == 0 ? 0.0 : discounts_[static_cast<std::size_t>(n - 1)][bucket(count)];
@@ -214,8 +210,7 @@ double KneserNey::probability(std::int32_t word, std::span<const std::int32_t> c
     const auto found = contexts_[index].find(gram);
     if (found == contexts_[index].end()) continue;  // unseen: the lower order as it is
     gram.words[static_cast<std::size_t>(length)] = word;
-    const auto count = adjusted_[index].find(gram);
-    const std::int64_t c = count == adjusted_[index].end() ? 0 : count->second;
+    const std::int64_t c = count_of(adjusted_[index], gram);
     p = std::max(static_cast<double>(c) - discount(n, c), 0.0) / found->second.total +
         backoff(n, found->second) * p;
   }
