@@ -36,6 +36,13 @@ void expect_same(const Outcome& replayed, const Outcome& plain) {
   }
 }
 
+/// Trains plain and with a recorder; both must end the same.
+void train_both_ways(TrainingSetup setup, HostRecorder::Counts& counts) {
+  const Outcome plain = train(setup);
+  setup.make_recorder = HostRecorder::maker(counts);
+  expect_same(train(setup), plain);
+}
+
 struct Case {
   int ranks;
   bool is_reproducible, is_sharded;
@@ -53,11 +60,8 @@ TEST_P(MicroBatchPassRanks, ReplaysGiveTheBitsOfPlainTraining) {
   setup.micro_batches = 8;
   setup.ema_decay = 0.9;
   setup.evaluate = [](Trainer& trainer) { trainer.with_average_weights([] {}); };
-  const Outcome plain = train(setup);
-
   HostRecorder::Counts counts;
-  setup.make_recorder = HostRecorder::maker(counts);
-  expect_same(train(setup), plain);
+  train_both_ways(setup, counts);
   EXPECT_EQ(counts.recordings, c.ranks);
   EXPECT_EQ(counts.rehearsals, c.ranks * kRehearsals);
   // Of several ranks, each runs its last micro-batch plain.
@@ -74,10 +78,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(MicroBatchPass, OtherDenominatorsRunPlain) {
   TrainingSetup setup = recordable_setup();
   setup.targets_per_sample = 0;
-  const Outcome plain = train(setup);
   HostRecorder::Counts counts;
-  setup.make_recorder = HostRecorder::maker(counts);
-  expect_same(train(setup), plain);
+  train_both_ways(setup, counts);
   EXPECT_EQ(counts.recordings, 1);
   EXPECT_EQ(counts.replays, 1);  // the last of the first step, which is the one recorded
 }
@@ -96,20 +98,16 @@ TEST(MicroBatchPass, RehearsesAnewUntilMicroBatchesAreAlike) {
 
 TEST(MicroBatchPass, AnObjectiveThatCannotBeRecordedMeetsNoRecorder) {
   TrainingSetup setup;
-  const Outcome plain = train(setup);
   HostRecorder::Counts counts;
-  setup.make_recorder = HostRecorder::maker(counts);
-  expect_same(train(setup), plain);
+  train_both_ways(setup, counts);
   EXPECT_EQ(counts.recorders, 0);
 }
 
 TEST(MicroBatchPass, APhaseThatRestsRunsPlainBesideOneThatIsReplayed) {
   TrainingSetup setup = recordable_setup();
   setup.num_phases = 2;
-  const Outcome plain = train(setup);
   HostRecorder::Counts counts;
-  setup.make_recorder = HostRecorder::maker(counts);
-  expect_same(train(setup), plain);
+  train_both_ways(setup, counts);
   EXPECT_EQ(counts.recorders, 1);
   EXPECT_EQ(counts.replays, setup.steps * setup.micro_batches - kRehearsals);
 }
