@@ -1,5 +1,6 @@
 #include "core/trainer.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 #include <torch/torch.h>
 
@@ -23,7 +24,11 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-std::int64_t peak_memory_bytes() {
+std::int64_t peak_memory_bytes(at::Device device) {
+  if (device.is_cuda()) {
+    const auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.index());
+    return stats.reserved_bytes[0].peak;  // 0: over all pools
+  }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return std::int64_t{usage.ru_maxrss} * 1024;
@@ -266,7 +271,7 @@ void Trainer::report_step() {
   report_.step = step_;
   report_.samples = samples_seen_;
   report_.samples_per_s = static_cast<double>(samples_seen_ - last_reported_samples_) / elapsed_s;
-  report_.memory_bytes = peak_memory_bytes();
+  report_.memory_bytes = peak_memory_bytes(parts_.device);
   if (parts_.hooks.report) parts_.hooks.report(report_);
   report_.data_wait_s = report_.comm_wait_s = 0.0;
   last_report_ = Clock::now();

@@ -59,13 +59,14 @@ void print(const Json& json, const std::string& prefix = "") {
 
 Json measure(World& world, TrainingSetup& setup, const BenchWords& words) {
   if (words.what == "step") return bench_step(world, setup, words.repeats);
+  if (words.what == "profile") return bench_profile(world, setup, words.repeats);
   if (words.what == "comm") return bench_comm(world, setup, words.repeats);
   if (words.what == "kernels") return bench_kernels(world, setup, words.repeats);
   if (words.what == "loader") return bench_loader(world, setup, words.repeats);
   if (words.what == "checkpoint") return bench_checkpoint(world, setup, words.repeats);
   throw usage_error("{}", unknown_name("bench", words.what,
-                                       {"step", "comm", "kernels", "loader", "checkpoint",
-                                        "startup", "recovery"}));
+                                       {"step", "profile", "comm", "kernels", "loader",
+                                        "checkpoint", "startup", "recovery"}));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/step_report.h"
 #include "launch/command.h"
 #include "launch/spread.h"
 #include "launch/training_setup.h"
@@ -14,7 +15,7 @@ namespace kiln {
 
 /// How `kiln bench` was called.
 struct BenchWords {
-  std::string what;    // step | comm | kernels | loader | checkpoint | startup | recovery
+  std::string what;    // step | profile | comm | kernels | loader | checkpoint | startup | recovery
   std::string recipe;  // TOML
   std::vector<std::string> overrides;  // section.key=value
   std::int64_t repeats = 20;
@@ -29,6 +30,7 @@ using Json = nlohmann::ordered_json;
 
 // One file each, collective: the figures of one kind.
 Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats);
+Json bench_profile(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_comm(World& world, const TrainingSetup& setup, std::int64_t repeats);
 Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeats);
 Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
@@ -37,6 +39,11 @@ Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t rep
 Json bench_startup(const BenchWords& words);
 Json bench_recovery(const BenchWords& words);
 
+/// Collective: trains the recipe's model: some steps that are not counted, `warmed_up`, then
+/// `repeats` steps, after each of which `report` is called.
+void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
+               const std::function<void()>& warmed_up,
+               const std::function<void(const StepReport&)>& report);
 /// Seconds of each of `repeats` calls, after one that is not counted.
 std::vector<double> seconds_of(std::int64_t repeats, const std::function<void()>& call);
 /// Every value divided into `amount`: amount per second.

@@ -9,11 +9,13 @@ namespace kiln {
 std::function<CommandResult()> declare_bench(CLI::App& app) {
   auto words = std::make_shared<BenchWords>();
   words->recipe = "configs/mae_tiny_fashion.toml";
-  app.add_option("what", words->what,
-                 "step: training steps against the peak of matrix products; comm: all-reduce; "
-                 "kernels: fused operators beside their plain versions; "
-                 "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
-                 "first step; recovery: from the kill of a rank to the next step.")
+  app.add_option(
+         "what", words->what,
+         "step: training steps against the peak of matrix products; profile: where the time of "
+         "those steps goes; comm: all-reduce; "
+         "kernels: fused operators beside their plain versions; "
+         "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
+         "first step; recovery: from the kill of a rank to the next step.")
       ->required();
   app.add_option("recipe", words->recipe, "What to measure with; default the tiny autoencoder.");
   app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");

@@ -17,13 +17,14 @@ at::Device choose_device(const std::string& name, World& world) {
         "run.device = \"cuda\" but this program sees no GPU: no driver, none visible "
         "(CUDA_VISIBLE_DEVICES), or a build without CUDA");
   }
-  if (world.ranks_on_node() > num_gpus) {
+  // NCCL lets ranks share a GPU only if they claim to be on different hosts.
+  if (world.ranks_on_node() > num_gpus && std::getenv("NCCL_HOSTID") == nullptr) {
     throw usage_error(
-        "{} ranks on a node with {} GPUs: start one rank per GPU, or set "
-        "run.device=cpu",
+        "{} ranks on a node with {} GPUs: start one rank per GPU, or set run.device=cpu. To try "
+        "several ranks on one GPU, give each its own NCCL_HOSTID (docs/gpu.md)",
         world.ranks_on_node(), num_gpus);
   }
-  return {at::kCUDA, static_cast<at::DeviceIndex>(world.rank_on_node())};
+  return {at::kCUDA, static_cast<at::DeviceIndex>(world.rank_on_node() % num_gpus)};
 }
 
 at::Device device_of_run(const RunOptions& run, World& world) {
