@@ -6,7 +6,9 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -20,6 +22,8 @@ namespace kiln {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kParting{10};
 
 ncclDataType_t nccl_type(at::ScalarType type) {
   switch (type) {
@@ -104,8 +108,14 @@ class NcclCommunicator final : public CommunicatorBase {
 
   ~NcclCommunicator() override {
     watch_->close();
-    // Not ncclCommDestroy: that waits for ranks which after an error may never come.
-    if (!watch_->has_failed()) ncclCommAbort(comm_);
+    if (watch_->has_failed()) return;  // and has been aborted
+    // The last operation may be done here while other ranks still wait for what this rank's threads
+    // have to send: aborting at once would leave them waiting. After an error they may never come.
+    if (std::uncaught_exceptions() == 0 && has_parted()) {
+      ncclCommDestroy(comm_);
+    } else {
+      ncclCommAbort(comm_);
+    }
   }
 
   int rank() const override { return rank_; }
@@ -189,6 +199,17 @@ class NcclCommunicator final : public CommunicatorBase {
     keep(operation.input);
     keep(operation.output);
     for (const auto& transfer : operation.transfers) keep(transfer.tensor);
+  }
+
+  // Whether all ranks said that they are done, which is waited for a while.
+  bool has_parted() const {
+    const auto deadline = Clock::now() + std::min<std::chrono::milliseconds>(timeout_, kParting);
+    ncclResult_t status = ncclCommFinalize(comm_);
+    while (status == ncclInProgress && Clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      if (ncclCommGetAsyncError(comm_, &status) != ncclSuccess) return false;
+    }
+    return status == ncclSuccess;
   }
 
   void wait_on_host(const CudaEvent& end) {

@@ -48,7 +48,7 @@ void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
   setup.total_samples = std::max(setup.total_samples,
                                  setup.recipe.train.stop_after * setup.recipe.train.global_batch);
   const Recipe& recipe = setup.recipe;
-  const at::Device device = choose_device(recipe.run.device, world);
+  const at::Device device = device_of_run(recipe.run, world);
   setup.objective->module().to(device);
   const std::unique_ptr<Loader> loader = make_loader(setup, world);
   Trainer trainer(

@@ -24,12 +24,18 @@ at::Device choose_device(const std::string& name, World& world) {
         "several ranks on one GPU, give each its own NCCL_HOSTID (docs/gpu.md)",
         world.ranks_on_node(), num_gpus);
   }
+  // LibTorch's default for convolutions is TF32, with 10 bits of mantissa; fp32 means fp32.
+  at::globalContext().setAllowTF32CuDNN(false);
   return {at::kCUDA, static_cast<at::DeviceIndex>(world.rank_on_node() % num_gpus)};
 }
 
 at::Device device_of_run(const RunOptions& run, World& world) {
   const at::Device device = choose_device(run.device, world);
-  if (!run.reproducible || !device.is_cuda()) return device;
+  if (!device.is_cuda()) return device;
+  if (!run.reproducible) {
+    at::globalContext().setBenchmarkCuDNN(true);  // each convolution by what is quickest for it
+    return device;
+  }
   // Read when cuBLAS is used for the first time; LibTorch insists on it.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);

@@ -75,6 +75,8 @@ std::vector<AttentionWay> device_attention_ways() {
        }},
       {"cuDNN",
        [](T q, T k, T v, T mask) {
+         // In fp32 the operator does not refuse: its result is undefined.
+         TORCH_CHECK(q.element_size() == 2, "cuDNN's attention takes 16 bits");
          return std::get<0>(at::_scaled_dot_product_cudnn_attention(q, k, v, maybe(mask),
                                                                     needs_backward(q, k, v)));
        }},

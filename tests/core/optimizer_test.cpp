@@ -70,14 +70,15 @@ at::Tensor normal(std::int64_t position, std::vector<std::int64_t> shape, float 
 }
 
 // A little network's worth of tensors, some larger than a block, one all zero.
-std::vector<Parameter> some_parameters(at::ScalarType type = at::kFloat) {
+std::vector<Parameter> some_parameters(at::ScalarType type = at::kFloat,
+                                       at::Device device = at::kCPU) {
   const std::vector<std::vector<std::int64_t>> shapes = {
       {100, 300}, {300}, {128, 128}, {1}, {7, 9}};
   std::vector<Parameter> parameters;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const at::Tensor values = normal(static_cast<std::int64_t>(i), shapes[i], i == 4 ? 0.0f : 0.3f);
     parameters.push_back({.name = "p" + std::to_string(i),
-                          .tensor = leaf(values.to(type)),
+                          .tensor = leaf(values.to(device, type)),
                           .has_decay = shapes[i].size() > 1,
                           .lr_scale = i == 2 ? 0.5 : 1.0});
   }
@@ -267,33 +268,59 @@ TEST(Optimizer, GivesTheSameBitsForAnyBucketsSlicesAndThreads) {
   at::set_num_threads(threads);
 }
 
-// The plain tensor operations are the specification of the fused loops. Tolerances: whole tensors'
-// square root may be rounded otherwise, and norms are added in another order.
+// What two models keep, on the host. Tolerances: a square root may be rounded otherwise, and norms
+// are added in another order.
+void expect_same(const Model& first, const Model& second, const std::string& name) {
+  const double bound = name == "sgd" ? 0.0 : 1e-6;
+  const auto are_close = [](const at::Tensor& a, const at::Tensor& b, double rtol, double atol) {
+    return torch::allclose(a.cpu(), b.cpu(), rtol, atol);
+  };
+  for (std::size_t i = 0; i < first.slices.size(); ++i) {
+    const Slice& a = first.slices[i];
+    const Slice& b = second.slices[i];
+    EXPECT_TRUE(are_close(a.master, b.master, bound, bound)) << name;
+    EXPECT_TRUE(are_close(a.ema, b.ema, bound, bound)) << name;
+    EXPECT_TRUE(are_close(a.weights, b.weights, bound == 0.0 ? 0.0 : 0x1p-8, 1e-8)) << name;
+    for (std::size_t k = 0; k < a.moments.size(); ++k) {
+      EXPECT_TRUE(are_close(a.moments[k], b.moments[k], bound, bound)) << name;
+    }
+  }
+}
+
+void expect_same_updates(const std::string& name, Model first, const Optimizer& first_optimizer,
+                         Model second, const Optimizer& second_optimizer) {
+  for (int step = 1; step <= 3; ++step) {
+    const StepScalars scalars{.lr = 0.01, .update = step, .ema_decay = 0.9};
+    set_gradients(first, step);
+    set_gradients(second, step);
+    first.step(first_optimizer, scalars, 1.0);
+    second.step(second_optimizer, scalars, 1.0);
+  }
+  expect_same(first, second, name);
+}
+
+// The plain tensor operations are the specification of the fused loops.
 TEST(Optimizer, LoopsDoWhatTensorOperationsDo) {
   for (const std::string& name : kAllNames) {
     for (const auto precision : {at::kFloat, at::kBFloat16}) {
       const Optimizer loops(options_named(name));
       const Optimizer tensors(options_named(name), Optimizer::Path::kTensors);
-      Model first(some_parameters(precision), loops, true, 1 << 16, 2);
-      Model second(some_parameters(precision), tensors, true, 1 << 16, 2);
-      for (int step = 1; step <= 3; ++step) {
-        const StepScalars scalars{.lr = 0.01, .update = step, .ema_decay = 0.9};
-        set_gradients(first, step);
-        set_gradients(second, step);
-        first.step(loops, scalars, 1.0);
-        second.step(tensors, scalars, 1.0);
-      }
-      const double bound = name == "sgd" ? 0.0 : 1e-6;
-      for (std::size_t i = 0; i < first.slices.size(); ++i) {
-        const Slice& a = first.slices[i];
-        const Slice& b = second.slices[i];
-        EXPECT_TRUE(torch::allclose(a.master, b.master, bound, bound)) << name;
-        EXPECT_TRUE(torch::allclose(a.ema, b.ema, bound, bound)) << name;
-        EXPECT_TRUE(torch::allclose(a.weights, b.weights, bound == 0.0 ? 0.0 : 0x1p-8)) << name;
-        for (std::size_t k = 0; k < a.moments.size(); ++k) {
-          EXPECT_TRUE(torch::allclose(a.moments[k], b.moments[k], bound, bound)) << name;
-        }
-      }
+      expect_same_updates(name, Model(some_parameters(precision), loops, true, 1 << 16, 2), loops,
+                          Model(some_parameters(precision), tensors, true, 1 << 16, 2), tensors);
+    }
+  }
+}
+
+TEST(Optimizer, KernelsOfAGpuDoWhatLoopsDo) {
+  if (!torch::cuda::is_available()) {
+    GTEST_SKIP() << "no GPU: none visible, no driver, or a build without CUDA";
+  }
+  for (const std::string& name : kAllNames) {
+    for (const auto precision : {at::kFloat, at::kBFloat16}) {
+      const Optimizer rule(options_named(name));
+      expect_same_updates(name, Model(some_parameters(precision), rule, true, 1 << 16, 2), rule,
+                          Model(some_parameters(precision, {at::kCUDA, 0}), rule, true, 1 << 16, 2),
+                          rule);
     }
   }
 }

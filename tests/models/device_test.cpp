@@ -141,11 +141,11 @@ Result run(Trial& trial, at::Device device) {
   if (!torch::cuda::is_available()) \
   GTEST_SKIP() << "no GPU: none visible, no driver, or a build without CUDA"
 
-// fp32 on a GPU differs by the order of sums (and, unless switched off, by TF32, which it is not
-// used with here); bf16 keeps 8 binary digits, of which a gradient through several layers loses
-// two.
+// fp32 on a GPU differs by the order of sums (TF32 is switched off); bf16 keeps 8 binary digits, of
+// which a gradient through several layers loses two.
 void expect_same(const char* name, Trial trial, double loss_bound, double gradient_bound) {
   SCOPED_TRACE(name);
+  at::globalContext().setAllowTF32CuDNN(false);
   stir(*trial.objective);
   const Result host = run(trial, at::kCPU);
   const Result device = run(trial, at::Device(at::kCUDA, 0));

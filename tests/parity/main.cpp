@@ -52,6 +52,7 @@ at::Device device_called(std::string_view name) {
         "--device cuda: this program sees no GPU: no driver, none visible "
         "(CUDA_VISIBLE_DEVICES), or a build without CUDA");
   }
+  at::globalContext().setAllowTF32CuDNN(false);
   return {at::kCUDA, 0};
 }
 
