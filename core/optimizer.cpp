@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/device_copies.h"
 #include "core/error.h"
 #include "core/optimizer_gpu.h"
 #include "core/optimizer_tensors.h"
@@ -42,10 +43,13 @@ float* data_or_null(const at::Tensor& tensor, std::int64_t offset) {
   return tensor.defined() ? tensor.data_ptr<float>() + offset : nullptr;
 }
 
-void check_slice(const Slice& slice, const at::Tensor& gradient) {
-  for (const at::Tensor* tensor : {&slice.master, &gradient}) {
-    KILN_CHECK(tensor->scalar_type() == at::kFloat && tensor->is_contiguous() &&
-               tensor->numel() == slice.range.size());
+void check_slices(std::span<const Slice> slices, std::span<const at::Tensor> gradients) {
+  KILN_CHECK(slices.size() == gradients.size());
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    for (const at::Tensor* tensor : {&slices[i].master, &gradients[i]}) {
+      KILN_CHECK(tensor->scalar_type() == at::kFloat && tensor->is_contiguous() &&
+                 tensor->numel() == slices[i].range.size());
+    }
   }
 }
 
@@ -70,14 +74,17 @@ SegmentMemory memory_of(const Slice& slice, const Segment& segment, const at::Te
 }  // namespace
 
 BlockSums::BlockSums(const FlatParameters& flat, std::int64_t rows)
-    : flat_(flat), table_(at::zeros({rows, flat.num_sums()}, at::kDouble)) {}
+    : flat_(flat),
+      sums_(at::zeros({rows, flat.num_sums()},
+                      at::device(flat.tensors().front().device()).dtype(at::kDouble))) {}
 
-double* BlockSums::row(std::int64_t index) {
-  return table_.data_ptr<double>() + index * flat_.num_sums();
+at::Tensor& BlockSums::table() {
+  if (!table_.defined()) table_ = HostCopy(sums_).get();
+  return table_;
 }
 
-std::vector<double> BlockSums::by_entry(std::int64_t row) const {
-  const double* sums = table_.data_ptr<double>() + row * flat_.num_sums();
+std::vector<double> BlockSums::by_entry(std::int64_t row) {
+  const double* sums = table().data_ptr<double>() + row * flat_.num_sums();
   std::vector<double> totals;
   for (const auto& entry : flat_.entries()) {
     double total = 0.0;
@@ -87,7 +94,7 @@ std::vector<double> BlockSums::by_entry(std::int64_t row) const {
   return totals;
 }
 
-double BlockSums::total(std::int64_t row) const {
+double BlockSums::total(std::int64_t row) {
   double total = 0.0;
   for (const double entry : by_entry(row)) total += entry;
   return total;
@@ -97,7 +104,7 @@ void add_squares(const Slice& slice, const at::Tensor& gradient, BlockSums& sums
   if (has_gpu_kernels_for(slice)) return add_squares_on_gpu(slice, gradient, sums);
   if (!gradient.device().is_cpu()) return add_squares_of_tensors(slice, gradient, sums);
   const float* values = gradient.data_ptr<float>();
-  double* row = sums.row(0);
+  auto* row = sums.row(0).data_ptr<double>();
   for_each_segment(slice, [&](const Segment& segment) {
     const Range range = segment.range;
     row[segment.sum] = squared_sum(values + range.begin - slice.range.begin, range.size());
@@ -147,28 +154,42 @@ RuleScalars Optimizer::scalars_of(const FlatParameters::Entry& entry,
   return s;
 }
 
-void Optimizer::prepare(const Slice& slice, const at::Tensor& gradient, const FlatParameters& flat,
-                        const StepScalars& scalars, BlockSums& sums) const {
-  check_slice(slice, gradient);
-  if (uses_tensors(slice)) {
-    const auto scalars_at = [&](std::size_t i) { return scalars_of(flat.entries()[i], scalars); };
-    const TensorUpdate update{rule_, scalars_at, scalars.gradient_scale};
-    return path_ == Path::kByDevice && has_gpu_kernels_for(slice)
-               ? prepare_on_gpu(slice, gradient, update, sums)
-               : prepare_tensors(slice, gradient, update, sums);
+std::vector<RuleScalars> Optimizer::scalars_by_entry(const FlatParameters& flat,
+                                                     const StepScalars& scalars,
+                                                     std::span<const double> ratios) const {
+  std::vector<RuleScalars> all;
+  for (const auto& entry : flat.entries()) {
+    all.push_back(scalars_of(entry, scalars));
+    if (!ratios.empty()) all.back().trust_ratio = static_cast<float>(ratios[all.size() - 1]);
   }
-  double* parameter = sums.row(0);
-  double* direction = sums.row(1);
-  for_each_segment(slice, [&](const Segment& segment) {
-    const SquaredNorms norms = prepare_segment(rule_, memory_of(slice, segment, gradient, scalars),
-                                               scalars_of(flat.entries()[segment.entry], scalars));
-    parameter[segment.sum] = norms.parameter;
-    direction[segment.sum] = norms.direction;
-  });
+  return all;
 }
 
-std::vector<double> Optimizer::trust_ratios(const FlatParameters& flat,
-                                            const BlockSums& sums) const {
+void Optimizer::prepare(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
+                        const FlatParameters& flat, const StepScalars& scalars,
+                        BlockSums& sums) const {
+  if (slices.empty()) return;
+  check_slices(slices, gradients);
+  const std::vector<RuleScalars> by_entry = scalars_by_entry(flat, scalars, {});
+  const TensorUpdate update{rule_, by_entry, scalars.gradient_scale, scalars.ema_decay};
+  if (uses_gpu_kernels(slices[0])) return prepare_on_gpu(slices, gradients, update, sums);
+  auto* parameter = sums.row(0).data_ptr<double>();
+  auto* direction = sums.row(1).data_ptr<double>();
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (uses_tensors(slices[i])) {
+      prepare_tensors(slices[i], gradients[i], update, sums);
+      continue;
+    }
+    for_each_segment(slices[i], [&](const Segment& segment) {
+      const SquaredNorms norms = prepare_segment(
+          rule_, memory_of(slices[i], segment, gradients[i], scalars), by_entry[segment.entry]);
+      parameter[segment.sum] = norms.parameter;
+      direction[segment.sum] = norms.direction;
+    });
+  }
+}
+
+std::vector<double> Optimizer::trust_ratios(const FlatParameters& flat, BlockSums& sums) const {
   const std::vector<double> parameter = sums.by_entry(0);
   const std::vector<double> direction = sums.by_entry(1);
   const double eta = rule_ == Rule::kLars ? options_.trust_coefficient : 1.0;
@@ -180,30 +201,34 @@ std::vector<double> Optimizer::trust_ratios(const FlatParameters& flat,
   return ratios;
 }
 
-void Optimizer::step(const Slice& slice, const at::Tensor& gradient, const FlatParameters& flat,
-                     const StepScalars& scalars, std::span<const double> ratios) const {
-  check_slice(slice, gradient);
+void Optimizer::step(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
+                     const FlatParameters& flat, const StepScalars& scalars,
+                     std::span<const double> ratios) const {
+  if (slices.empty()) return;
+  check_slices(slices, gradients);
   KILN_CHECK(ratios.size() == (has_trust_ratio() ? flat.entries().size() : 0));
-  const auto scalars_at = [&](std::size_t entry) {
-    RuleScalars s = scalars_of(flat.entries()[entry], scalars);
-    if (!ratios.empty()) s.trust_ratio = static_cast<float>(ratios[entry]);
-    return s;
-  };
-  if (uses_tensors(slice)) {
-    const TensorUpdate update{rule_, scalars_at, scalars.gradient_scale, scalars.ema_decay};
-    return path_ == Path::kByDevice && has_gpu_kernels_for(slice)
-               ? step_on_gpu(slice, gradient, update)
-               : step_tensors(slice, gradient, update);
+  const std::vector<RuleScalars> by_entry = scalars_by_entry(flat, scalars, ratios);
+  const TensorUpdate update{rule_, by_entry, scalars.gradient_scale, scalars.ema_decay};
+  if (uses_gpu_kernels(slices[0])) return step_on_gpu(slices, gradients, update);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (uses_tensors(slices[i])) {
+      step_tensors(slices[i], gradients[i], update);
+      continue;
+    }
+    for_each_segment(slices[i], [&](const Segment& segment) {
+      const SegmentMemory memory = memory_of(slices[i], segment, gradients[i], scalars);
+      const RuleScalars& s = by_entry[segment.entry];
+      has_trust_ratio() ? finish_segment(rule_, memory, s) : update_segment(rule_, memory, s);
+    });
   }
-  for_each_segment(slice, [&](const Segment& segment) {
-    const SegmentMemory memory = memory_of(slice, segment, gradient, scalars);
-    has_trust_ratio() ? finish_segment(rule_, memory, scalars_at(segment.entry))
-                      : update_segment(rule_, memory, scalars_at(segment.entry));
-  });
 }
 
 bool Optimizer::uses_tensors(const Slice& slice) const {
   return path_ == Path::kTensors || !slice.master.device().is_cpu();
+}
+
+bool Optimizer::uses_gpu_kernels(const Slice& slice) const {
+  return path_ == Path::kByDevice && has_gpu_kernels_for(slice);
 }
 
 }  // namespace kiln

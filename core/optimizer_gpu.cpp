@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -14,36 +15,39 @@
 namespace kiln {
 namespace {
 
+// By way of pinned memory, so that nobody waits.
+template <typename T>
+at::Tensor to_device(std::span<const T> values, at::Device device) {
+  const auto num_bytes = static_cast<std::int64_t>(values.size_bytes());
+  const at::Tensor host =
+      at::empty({num_bytes}, at::device(at::kCPU).dtype(at::kByte).pinned_memory(true));
+  if (num_bytes > 0) std::memcpy(host.data_ptr(), values.data(), values.size_bytes());
+  return host.to(device, at::kByte, /*non_blocking=*/true);
+}
+
+DeviceSegment device_segment(const Slice& slice, const FlatParameters::Segment& segment) {
+  return {.offset = segment.range.begin - slice.range.begin,
+          .sum = segment.sum,
+          .count = static_cast<std::int32_t>(segment.range.size()),
+          .entry = static_cast<std::int32_t>(segment.entry)};
+}
+
+bool are_equal(const DeviceSegment& a, const DeviceSegment& b) {
+  return a.offset == b.offset && a.sum == b.sum && a.count == b.count && a.entry == b.entry;
+}
+
 /// The segments of a slice, on its device. They stay the same from step to step.
 struct SegmentTable {
   std::vector<DeviceSegment> segments;
   at::Tensor on_device;  // bytes
-  std::size_t num_entries = 0;
-};
 
-at::Tensor to_device(const void* data, std::size_t num_bytes, at::Device device) {
-  const at::Tensor host =
-      at::from_blob(const_cast<void*>(data), {static_cast<std::int64_t>(num_bytes)}, at::kByte);
-  return host.to(device);  // a copy, done when it returns
-}
-
-std::vector<DeviceSegment> segments_of(const Slice& slice) {
-  std::vector<DeviceSegment> segments;
-  segments.reserve(slice.segments.size());
-  for (const auto& segment : slice.segments) {
-    segments.push_back({.offset = segment.range.begin - slice.range.begin,
-                        .sum = segment.sum,
-                        .count = static_cast<std::int32_t>(segment.range.size()),
-                        .entry = static_cast<std::int32_t>(segment.entry)});
+  bool is_of(const Slice& slice) const {
+    return std::equal(segments.begin(), segments.end(), slice.segments.begin(),
+                      slice.segments.end(), [&](const DeviceSegment& a, const auto& b) {
+                        return are_equal(a, device_segment(slice, b));
+                      });
   }
-  return segments;
-}
-
-bool are_equal(const std::vector<DeviceSegment>& a, const std::vector<DeviceSegment>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.offset == y.offset && x.sum == y.sum && x.count == y.count && x.entry == y.entry;
-  });
-}
+};
 
 // By the place of the slice's memory; compared, since memory may have been given to another model.
 const SegmentTable& table_of(const Slice& slice) {
@@ -51,29 +55,14 @@ const SegmentTable& table_of(const Slice& slice) {
   static auto* tables = new std::map<const void*, SegmentTable>;  // outlives the device's library
   const std::lock_guard lock(mutex);
   SegmentTable& table = (*tables)[slice.master.data_ptr()];
-  std::vector<DeviceSegment> segments = segments_of(slice);
-  if (table.on_device.defined() && are_equal(table.segments, segments)) return table;
-  table.segments = std::move(segments);
-  table.on_device = to_device(table.segments.data(), table.segments.size() * sizeof(DeviceSegment),
-                              slice.master.device());
-  table.num_entries = 0;
-  for (const DeviceSegment& segment : table.segments) {
-    table.num_entries = std::max(table.num_entries, static_cast<std::size_t>(segment.entry) + 1);
+  if (table.on_device.defined() && table.is_of(slice)) return table;
+  table.segments.clear();
+  for (const auto& segment : slice.segments) {
+    table.segments.push_back(device_segment(slice, segment));
   }
+  table.on_device =
+      to_device(std::span<const DeviceSegment>(table.segments), slice.master.device());
   return table;
-}
-
-/// Of every entry that the slice has a part of; the others are never looked at.
-at::Tensor scalars_on_device(const SegmentTable& table, const ScalarsOfEntry& scalars,
-                             at::Device device) {
-  std::vector<RuleScalars> all(table.num_entries);
-  std::int32_t last = -1;
-  for (const DeviceSegment& segment : table.segments) {
-    if (segment.entry == last) continue;
-    last = segment.entry;
-    all[static_cast<std::size_t>(last)] = scalars(static_cast<std::size_t>(last));
-  }
-  return to_device(all.data(), all.size() * sizeof(RuleScalars), device);
 }
 
 float* floats_or_null(const at::Tensor& tensor) {
@@ -95,32 +84,6 @@ DeviceSlice pointers_of(const Slice& slice, const at::Tensor& gradient, const Se
   return pointers;
 }
 
-/// A row of sums for the slice's segments alone, and the way back to the host's row.
-class DeviceSums {
- public:
-  DeviceSums(const SegmentTable& table, std::int64_t rows, at::Device device) : table_(table) {
-    for (const DeviceSegment& segment : table.segments) {
-      length_ = std::max(length_, segment.sum + 1);
-    }
-    sums_ = at::zeros({rows, length_}, at::TensorOptions(device).dtype(at::kDouble));
-  }
-  double* row(std::int64_t index) { return sums_.data_ptr<double>() + index * length_; }
-  void store(BlockSums& to) const {
-    const at::Tensor host = sums_.cpu();
-    for (std::int64_t row = 0; row < host.size(0); ++row) {
-      const double* from = host.data_ptr<double>() + row * length_;
-      for (const DeviceSegment& segment : table_.segments) {
-        to.row(row)[segment.sum] = from[segment.sum];
-      }
-    }
-  }
-
- private:
-  const SegmentTable& table_;
-  std::int64_t length_ = 0;
-  at::Tensor sums_;
-};
-
 void* current_stream(const Slice& slice) {
   return c10::cuda::getCurrentCUDAStream(slice.master.device().index()).stream();
 }
@@ -132,37 +95,38 @@ bool has_gpu_kernels_for(const Slice& slice) { return slice.master.is_cuda(); }
 void add_squares_on_gpu(const Slice& slice, const at::Tensor& gradient, BlockSums& sums) {
   if (slice.segments.empty()) return;
   const c10::cuda::CUDAGuard device(slice.master.device());
-  const SegmentTable& table = table_of(slice);
-  DeviceSums found(table, 1, slice.master.device());
-  squares_on_device(pointers_of(slice, gradient, table), found.row(0), current_stream(slice));
-  found.store(sums);
+  squares_on_device(pointers_of(slice, gradient, table_of(slice)), sums.row(0).data_ptr<double>(),
+                    current_stream(slice));
 }
 
-void prepare_on_gpu(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update,
-                    BlockSums& sums) {
-  if (slice.segments.empty()) return;
-  const c10::cuda::CUDAGuard device(slice.master.device());
-  const SegmentTable& table = table_of(slice);
-  DeviceSlice pointers = pointers_of(slice, gradient, table);
-  pointers.gradient_scale = static_cast<float>(update.gradient_scale);
-  const at::Tensor scalars = scalars_on_device(table, update.scalars, slice.master.device());
-  DeviceSums found(table, 2, slice.master.device());
-  prepare_on_device(update.rule, pointers, static_cast<const RuleScalars*>(scalars.data_ptr()),
-                    found.row(0), found.row(1), current_stream(slice));
-  found.store(sums);
+void prepare_on_gpu(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
+                    const TensorUpdate& update, BlockSums& sums) {
+  const c10::cuda::CUDAGuard device(slices[0].master.device());
+  const at::Tensor scalars = to_device(update.scalars, slices[0].master.device());
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (slices[i].segments.empty()) continue;
+    DeviceSlice pointers = pointers_of(slices[i], gradients[i], table_of(slices[i]));
+    pointers.gradient_scale = static_cast<float>(update.gradient_scale);
+    prepare_on_device(update.rule, pointers, static_cast<const RuleScalars*>(scalars.data_ptr()),
+                      sums.row(0).data_ptr<double>(), sums.row(1).data_ptr<double>(),
+                      current_stream(slices[i]));
+  }
 }
 
-void step_on_gpu(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update) {
-  if (slice.segments.empty()) return;
-  const c10::cuda::CUDAGuard device(slice.master.device());
-  const SegmentTable& table = table_of(slice);
-  DeviceSlice pointers = pointers_of(slice, gradient, table);
-  pointers.gradient_scale = static_cast<float>(update.gradient_scale);
-  pointers.ema_rate = static_cast<float>(1.0 - update.ema_decay);
-  const at::Tensor scalars = scalars_on_device(table, update.scalars, slice.master.device());
+void step_on_gpu(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
+                 const TensorUpdate& update) {
+  const c10::cuda::CUDAGuard device(slices[0].master.device());
+  const at::Tensor scalars = to_device(update.scalars, slices[0].master.device());
   const bool is_finishing = update.rule == Rule::kLamb || update.rule == Rule::kLars;
-  update_on_device(update.rule, is_finishing, pointers,
-                   static_cast<const RuleScalars*>(scalars.data_ptr()), current_stream(slice));
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (slices[i].segments.empty()) continue;
+    DeviceSlice pointers = pointers_of(slices[i], gradients[i], table_of(slices[i]));
+    pointers.gradient_scale = static_cast<float>(update.gradient_scale);
+    pointers.ema_rate = static_cast<float>(1.0 - update.ema_decay);
+    update_on_device(update.rule, is_finishing, pointers,
+                     static_cast<const RuleScalars*>(scalars.data_ptr()),
+                     current_stream(slices[i]));
+  }
 }
 
 }  // namespace kiln

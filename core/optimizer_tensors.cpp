@@ -34,34 +34,13 @@ at::Tensor part(const at::Tensor& tensor, Range range) {
   return tensor.narrow(0, range.begin, range.size());
 }
 
-// [n] -> [ceil(n / kBlock)] fp64: a run begins where its tensor or a block of it does.
-at::Tensor squares_by_block(const at::Tensor& values) {
+// Of a run's values, by block: a run begins where its tensor or a block of it does.
+void store_squares(const at::Tensor& values, const Run& run, const at::Tensor& row) {
   const at::Tensor squares = values.to(at::kDouble).square();
   const std::int64_t padding = (kBlock - squares.numel() % kBlock) % kBlock;
-  return at::constant_pad_nd(squares, {0, padding}).view({-1, kBlock}).sum(1);
+  const at::Tensor sums = at::constant_pad_nd(squares, {0, padding}).view({-1, kBlock}).sum(1);
+  row.narrow(0, run.sum, sums.numel()).copy_(sums);
 }
-
-/// Sums of several runs, fetched from the device at once.
-class Collector {
- public:
-  void add(const Run& run, const at::Tensor& sums) {
-    runs_.push_back(run);
-    sums_.push_back(sums);
-  }
-  void store(double* row) const {
-    if (sums_.empty()) return;
-    const at::Tensor all = at::cat(sums_).cpu();
-    const double* from = all.data_ptr<double>();
-    for (std::size_t i = 0; i < runs_.size(); ++i) {
-      std::copy_n(from, sums_[i].numel(), row + runs_[i].sum);
-      from += sums_[i].numel();
-    }
-  }
-
- private:
-  std::vector<Run> runs_;
-  std::vector<at::Tensor> sums_;
-};
 
 template <typename Function>
 void with_rule(Rule rule, const Function& function) {
@@ -95,35 +74,30 @@ struct Elements {
 }  // namespace
 
 void add_squares_of_tensors(const Slice& slice, const at::Tensor& gradient, BlockSums& sums) {
-  Collector collector;
   for (const Run& run : runs_of(slice)) {
-    collector.add(run, squares_by_block(part(gradient, run.range)));
+    store_squares(part(gradient, run.range), run, sums.row(0));
   }
-  collector.store(sums.row(0));
 }
 
 void prepare_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update,
                      BlockSums& sums) {
   const at::NoGradGuard no_grad;
-  Collector parameters, directions;
   with_rule(update.rule, [&](auto rule) {
     for (const Run& run : runs_of(slice)) {
       Elements e(slice, gradient, run, update.gradient_scale);
-      const at::Tensor u = rule.direction(update.scalars(run.entry), e.p, e.g, e.m, e.v);
+      const at::Tensor u = rule.direction(update.scalars[run.entry], e.p, e.g, e.m, e.v);
       e.store_moments(slice, run);
-      parameters.add(run, squares_by_block(e.p));
-      directions.add(run, squares_by_block(u));
+      store_squares(e.p, run, sums.row(0));
+      store_squares(u, run, sums.row(1));
     }
   });
-  parameters.store(sums.row(0));
-  directions.store(sums.row(1));
 }
 
 void step_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUpdate& update) {
   const at::NoGradGuard no_grad;
   with_rule(update.rule, [&](auto rule) {
     for (const Run& run : runs_of(slice)) {
-      const RuleScalars s = update.scalars(run.entry);
+      const RuleScalars s = update.scalars[run.entry];
       Elements e(slice, gradient, run, update.gradient_scale);
       at::Tensor u;
       if constexpr (requires { rule.direction_again(s, e.p, e.g, e.m, e.v); }) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <functional>
+#include <span>
 
 #include "core/optimizer.h"
 
@@ -9,11 +9,9 @@
 
 namespace kiln {
 
-using ScalarsOfEntry = std::function<RuleScalars(std::size_t entry)>;
-
 struct TensorUpdate {
   Rule rule = Rule::kAdamW;
-  ScalarsOfEntry scalars;  // with trust ratio in the second pass
+  std::span<const RuleScalars> scalars;  // by entry; with trust ratio in the second pass
   double gradient_scale = 1.0;
   double ema_decay = 0.0;
 };

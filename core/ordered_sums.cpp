@@ -18,8 +18,6 @@ int owner_of_first_micro_batch(std::int64_t num_micro_batches, int ranks) {
   return rank;
 }
 
-double host_value(const at::Tensor& scalar) { return scalar.item().toDouble(); }
-
 }  // namespace
 
 MetricTable::MetricTable(Communicator& communicator, std::int64_t num_micro_batches)
@@ -32,6 +30,18 @@ void MetricTable::add(std::int64_t micro_batch, const Loss& loss) {
     kept.metrics[name] = {metric.first.detach(), metric.second};
   }
   losses_[micro_batch] = std::move(kept);
+}
+
+void MetricTable::end_step() {
+  std::vector<at::Tensor> values;
+  const auto put = [&](const at::Tensor& scalar) {
+    values.push_back(scalar.to(at::kDouble).reshape({1}));
+  };
+  for (const auto& [micro_batch, loss] : losses_) {
+    put(loss.value);
+    for (const auto& [name, metric] : loss.metrics) put(metric.first);
+  }
+  values_ = values.empty() ? HostCopy() : HostCopy(at::cat(values));
 }
 
 // A rank without micro-batches has never seen a loss; the owner of number 0 tells the names.
@@ -62,15 +72,15 @@ MetricTable::Result MetricTable::reduce() {
   // Columns: loss, then sum and weight of every metric.
   const auto columns = static_cast<std::int64_t>(1 + 2 * names_.size());
   const at::Tensor table = at::zeros({num_micro_batches_, columns}, at::kDouble);
+  const double* value = losses_.empty() ? nullptr : values_.get().const_data_ptr<double>();
   for (const auto& [micro_batch, loss] : losses_) {
     KILN_CHECK(loss.metrics.size() == names_.size(), "a loss has {} metrics, the first had {}",
                loss.metrics.size(), names_.size());
     double* row = table.data_ptr<double>() + micro_batch * columns;
-    *row++ = host_value(loss.value);
+    *row++ = *value++;
     for (const std::string& name : names_) {
-      const auto& [sum, weight] = loss.metrics.at(name);
-      *row++ = host_value(sum);
-      *row++ = weight;
+      *row++ = *value++;
+      *row++ = loss.metrics.at(name).second;
     }
   }
   communicator_.all_reduce(table).wait();
@@ -94,11 +104,10 @@ OrderedSums::OrderedSums(Communicator& communicator, std::int64_t num_micro_batc
     : communicator_(communicator), num_micro_batches_(num_micro_batches) {}
 
 void OrderedSums::add(std::int64_t micro_batch, const Sums& sums) {
-  Sums kept;
+  std::map<std::string, HostCopy>& kept = sums_[micro_batch];
   for (const auto& [name, tensor] : sums) {
-    kept[name] = tensor.detach().to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+    kept[name] = HostCopy(tensor.detach().to(at::kDouble, /*non_blocking=*/false, /*copy=*/true));
   }
-  sums_[micro_batch] = std::move(kept);
 }
 
 Sums OrderedSums::reduce(const Sums& like) {
@@ -106,7 +115,7 @@ Sums OrderedSums::reduce(const Sums& like) {
   for (const auto& [name, shape] : like) {
     const at::Tensor table = at::zeros({num_micro_batches_, shape.numel()}, at::kDouble);
     for (const auto& [micro_batch, sums] : sums_) {
-      table[micro_batch].copy_(sums.at(name).reshape({-1}));
+      table[micro_batch].copy_(sums.at(name).get().reshape({-1}));
     }
     communicator_.all_reduce(table).wait();
     at::Tensor total = at::zeros({shape.numel()}, at::kDouble);

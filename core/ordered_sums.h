@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/communicator.h"
+#include "core/device_copies.h"
 #include "core/objective.h"
 #include "core/types.h"
 
@@ -28,9 +29,11 @@ class MetricTable {
   MetricTable(Communicator& communicator, std::int64_t num_micro_batches);
 
   void begin_step() { losses_.clear(); }
-  /// Does not wait for a device: the values are read in reduce(). Every loss of a phase has metrics
-  /// of the same names.
+  /// Does not wait for a device. Every loss of a phase has metrics of the same names.
   void add(std::int64_t micro_batch, const Loss& loss);
+  /// After the last add(): values set out for the host, all at once, so that whoever waits for what
+  /// the device is given next has waited for them too.
+  void end_step();
   /// Every rank calls it, also one without micro-batches.
   Result reduce();
 
@@ -40,6 +43,7 @@ class MetricTable {
   Communicator& communicator_;
   std::int64_t num_micro_batches_;
   std::map<std::int64_t, Loss> losses_;
+  HostCopy values_;  // fp64: by micro-batch the loss, then the metrics in the order of their names
   bool has_names_ = false;
   std::vector<std::string> names_;
 };
@@ -55,7 +59,7 @@ class OrderedSums {
  private:
   Communicator& communicator_;
   std::int64_t num_micro_batches_;
-  std::map<std::int64_t, Sums> sums_;
+  std::map<std::int64_t, std::map<std::string, HostCopy>> sums_;
 };
 
 }  // namespace kiln

@@ -89,6 +89,7 @@ bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) 
     tables_[index].add(batch.micro_batch, *loss);
     if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums());
   }
+  tables_[index].end_step();
   {
     const Stopwatch stopwatch(report_.comm_wait_s);
     set_phase(fmt::format("exchange gradients of step {}", step_ + 1));
@@ -133,14 +134,15 @@ void Trainer::start() {
   fetch_batches(samples_seen_);
 }
 
-// The denominators of a step must be known before its first backward, so its batches are fetched
-// while the step before still has all its work to do.
+// The denominators of a step must be known before its first backward, so its batches are fetched,
+// and set out for the device, while the step before still has all its work to do.
 void Trainer::fetch_batches(std::int64_t first_sample) {
   upcoming_.clear();
   if (first_sample < end_samples_) {
     const Stopwatch stopwatch(report_.data_wait_s);
     set_phase(fmt::format("wait for the data of samples {} and on", first_sample));
     if (wait_for_data()) upcoming_ = parts_.loader.next();
+    arrivals_.begin(upcoming_);
   }
   vote_.cast(ballot());
 }
@@ -154,12 +156,8 @@ bool Trainer::wait_for_data() {
 }
 
 std::vector<Batch> Trainer::take_batches(const StepVote::Result& agreed) {
-  for (Batch& batch : upcoming_) {
-    batch.weights = agreed.weights;
-    for (auto& [name, tensor] : batch.tensors) {
-      tensor = tensor.to(parts_.device, tensor.scalar_type(), /*non_blocking=*/true);
-    }
-  }
+  arrivals_.finish(upcoming_);
+  for (Batch& batch : upcoming_) batch.weights = agreed.weights;
   return std::exchange(upcoming_, {});
 }
 
@@ -173,7 +171,8 @@ Trainer::Trainer(Parts parts)
       ema_(parts_.recipe.ema, parts_.recipe.train.global_batch),
       judge_(parts_.recipe.divergence),
       sums_(parts_.communicator, num_micro_batches_),
-      vote_(parts_.communicator) {
+      vote_(parts_.communicator),
+      arrivals_(parts_.device) {
   const Recipe& recipe = parts_.recipe;
   TrainingPhase::Options options;
   options.optimizer = recipe.optimizer;

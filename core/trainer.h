@@ -11,6 +11,7 @@
 #include "core/checkpoint.h"
 #include "core/checkpoint_reader.h"
 #include "core/communicator.h"
+#include "core/device_copies.h"
 #include "core/divergence.h"
 #include "core/ema.h"
 #include "core/error.h"
@@ -150,6 +151,7 @@ class Trainer {
   std::int64_t samples_seen_ = 0;
   std::int64_t saved_step_ = -1;
   std::vector<Batch> upcoming_;
+  BatchArrivals arrivals_;  // of upcoming_
   bool is_save_unsettled_ = false;
 
   StepReport report_;

@@ -60,18 +60,20 @@ void TrainingPhase::update(double norm, double lr, double ema_decay) {
   scalars.update = ++num_updates_;
   scalars.ema_decay = ema_decay;
   const std::vector<double> ratios = trust_ratios(scalars);
-  for (const Slice& slice : slices_) {
-    optimizer_.step(slice, exchange_->gradient(slice.range), *flat_, scalars, ratios);
-  }
+  optimizer_.step(slices_, gradients(), *flat_, scalars, ratios);
   exchange_->share_weights();
+}
+
+std::vector<at::Tensor> TrainingPhase::gradients() {
+  std::vector<at::Tensor> gradients;
+  for (const Slice& slice : slices_) gradients.push_back(exchange_->gradient(slice.range));
+  return gradients;
 }
 
 std::vector<double> TrainingPhase::trust_ratios(const StepScalars& scalars) {
   if (!optimizer_.has_trust_ratio()) return {};
   BlockSums norms(*flat_, 2);
-  for (const Slice& slice : slices_) {
-    optimizer_.prepare(slice, exchange_->gradient(slice.range), *flat_, scalars, norms);
-  }
+  optimizer_.prepare(slices_, gradients(), *flat_, scalars, norms);
   if (options_.is_sharded) communicator_.all_reduce(norms.table()).wait();
   return optimizer_.trust_ratios(*flat_, norms);
 }

@@ -40,7 +40,8 @@ class TrainingPhase {
   std::int64_t num_updates() const { return num_updates_; }
   void set_num_updates(std::int64_t number) { num_updates_ = number; }
 
-  /// After exchange().finish(): 2-norm of the whole gradient, the same bits on all ranks.
+  /// After exchange().finish(): 2-norm of the whole gradient, the same bits on all ranks. Where a
+  /// step waits for a GPU.
   double gradient_norm();
   /// Clips, updates, averages, and makes the weights equal on all ranks. `norm` is that of the
   /// gradient, and finite.
@@ -72,6 +73,7 @@ class TrainingPhase {
   std::vector<Run> runs(std::int64_t index, std::int64_t parts) const;
   at::Tensor whole_master(std::size_t entry) const;
   void copy_master_to_weights();
+  std::vector<at::Tensor> gradients();  // of slices_
   std::vector<double> trust_ratios(const StepScalars& scalars);
 
   std::string name_;

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <utility>
+
 namespace kiln {
 
 FastExchange::FastExchange(FlatParameters& flat, Communicator& communicator,
@@ -18,20 +20,24 @@ FastExchange::FastExchange(FlatParameters& flat, Communicator& communicator,
 
 void FastExchange::start_step() {
   flat_.zero_gradients();
-  for (auto& bucket : buckets_) {
-    if (!bucket.sum.is_same(bucket.gradients)) bucket.sum.zero_();
-  }
+  for (auto& bucket : buckets_) bucket.is_empty = true;
 }
 
 void FastExchange::take(std::size_t index, std::int64_t) {
   Bucket& bucket = buckets_[index];
   if (bucket.sum.is_same(bucket.gradients)) return;
-  bucket.sum.add_(bucket.gradients);
-  bucket.gradients.zero_();
+  if (std::exchange(bucket.is_empty, false)) {
+    bucket.sum.copy_(bucket.gradients);
+  } else {
+    bucket.sum.add_(bucket.gradients);
+  }
+  if (!is_last()) bucket.gradients.zero_();  // or else start_step() does, all at once
 }
 
 void FastExchange::send(std::size_t index) {
   Bucket& bucket = buckets_[index];
+  const bool is_separate = !bucket.sum.is_same(bucket.gradients);
+  if (is_separate && bucket.is_empty) bucket.sum.zero_();  // a rank without micro-batches
   if (!bucket.wire.is_same(bucket.sum)) bucket.wire.copy_(bucket.sum);
   if (options_.is_sharded) {
     const at::Tensor own = part(bucket.wire, communicator_.rank());

@@ -18,6 +18,7 @@ class FastExchange final : public BucketExchange {
     at::Tensor gradients;  // flat memory, in the model's type
     at::Tensor sum;        // fp32; of fp32 models the same memory
     at::Tensor wire;       // what is sent; the same memory as sum or gradients where types allow
+    bool is_empty = true;  // no micro-batch of this step is in `sum` yet
   };
 
   void start_step() override;

@@ -60,6 +60,7 @@ class BucketExchange : public GradientExchange {
   /// Part `rank` of a bucket's padded memory.
   at::Tensor part(const at::Tensor& bucket, int rank) const;
   void add_work(Work work) { works_.push_back(std::move(work)); }
+  bool is_last() const { return is_last_; }  // the micro-batch under way, of this rank in the step
 
   FlatParameters& flat_;
   Communicator& communicator_;

@@ -9,7 +9,7 @@ namespace kiln {
 /// Samples per second that reader threads deliver to a loop that does nothing else, over all ranks
 /// and per thread; the ceiling is copying the bytes of the batches once.
 Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats) {
-  const std::unique_ptr<Loader> loader = make_loader(setup, world);
+  const std::unique_ptr<Loader> loader = make_loader(setup, world, at::kCPU);
   loader->start(0);
   std::int64_t batch_bytes = 0;
   const auto read_step = [&] {

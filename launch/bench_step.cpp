@@ -50,7 +50,7 @@ void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
   const Recipe& recipe = setup.recipe;
   const at::Device device = device_of_run(recipe.run, world);
   setup.objective->module().to(device);
-  const std::unique_ptr<Loader> loader = make_loader(setup, world);
+  const std::unique_ptr<Loader> loader = make_loader(setup, world, device);
   Trainer trainer(
       {.recipe = recipe,
        .total_samples = setup.total_samples,

@@ -98,7 +98,7 @@ class Replay {
     recipe.train.stop_after = words_.step - 1;
     recipe.log.every = recipe.train.stop_after + 1;
     recipe.parallel.shard_optimizer = false;
-    const std::unique_ptr<Loader> loader = make_loader(setup_, world_);
+    const std::unique_ptr<Loader> loader = make_loader(setup_, world_, device_);
     Trainer trainer(
         {.recipe = recipe,
          .total_samples = setup_.total_samples,
@@ -125,7 +125,7 @@ class Replay {
   }
 
   void load_batches() {
-    const std::unique_ptr<Loader> loader = make_loader(setup_, world_);
+    const std::unique_ptr<Loader> loader = make_loader(setup_, world_, device_);
     loader->start((words_.step - 1) * batch_);
     batches_ = loader->next();
     const auto weights = sum_of_weights(batches_);

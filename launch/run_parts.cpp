@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "core/device_copies.h"
 #include "core/log.h"
 #include "data/loader.h"
 #include "dist/gradient_exchange.h"
@@ -13,7 +14,7 @@ void use_threads(const Recipe& recipe, World& world) {
   at::set_num_threads(static_cast<int>(threads));
 }
 
-std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world) {
+std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world, at::Device device) {
   const Recipe& recipe = setup.recipe;
   LoaderOptions options;
   options.global_batch = recipe.train.global_batch;
@@ -22,8 +23,10 @@ std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world) {
   options.num_ranks = world.size();
   options.num_threads = setup.data.workers > 0 ? setup.data.workers : world.cores();
   options.timeout_s = recipe.parallel.timeout_s;
-  const auto prepare = [&objective = *setup.objective, seed = recipe.run.seed](Batch& batch) {
+  const auto prepare = [&objective = *setup.objective, seed = recipe.run.seed,
+                        is_pinned = device.is_cuda()](Batch& batch) {
     objective.prepare(batch, static_cast<std::uint64_t>(seed));
+    if (is_pinned) pin(batch);
   };
   return std::make_unique<ThreadedLoader>(setup.data.source, SampleOrder(setup.data.order), options,
                                           prepare);

@@ -17,8 +17,8 @@ namespace kiln {
 /// launcher, and the number of threads has a say in the bits.
 void use_threads(const Recipe& recipe, World& world);
 
-/// Yields this rank's micro-batches; `setup` must outlive it.
-std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world);
+/// Yields this rank's micro-batches, for a GPU in pinned memory; `setup` must outlive it.
+std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world, at::Device device);
 
 MakeExchange make_exchange(const TrainingSetup& setup, Communicator& communicator);
 

@@ -184,7 +184,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
 
   HeldFolder folder = hold_run_folder(setup, world);
   const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
-  std::unique_ptr<Loader> loader = make_loader(setup, world);
+  std::unique_ptr<Loader> loader = make_loader(setup, world, device);
   if (recipe.log.ledger) {
     loader = std::make_unique<LedgerLoader>(std::move(loader), folder.path, world.rank(),
                                             recipe.train.global_batch);

@@ -85,7 +85,8 @@ at::Tensor Bert::embed(const Input& input, DropoutStream& drop) const {
 
 at::Tensor Bert::encode(const Input& input, DropoutStream& drop) const {
   at::Tensor x = embed(input, drop);
-  for (const auto& block : blocks) x = block->forward(x, input.mask, drop);
+  const at::Tensor mask = mask_for(input.mask, x);
+  for (const auto& block : blocks) x = block->forward(x, mask, drop);
   return x;
 }
 
@@ -96,10 +97,11 @@ at::Tensor Bert::encode_rows(const Input& input, const at::Tensor& rows,
   };
   at::Tensor x = embed(input, drop);
   if (blocks.empty()) return pick(x);
+  const at::Tensor mask = mask_for(input.mask, x);
   for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
-    x = blocks[i]->forward(x, input.mask, drop);
+    x = blocks[i]->forward(x, mask, drop);
   }
-  return blocks.back()->forward_rows(x, input.mask, drop, pick);
+  return blocks.back()->forward_rows(x, mask, drop, pick);
 }
 
 at::Tensor Bert::pool(const at::Tensor& x) const {

@@ -44,8 +44,10 @@ at::Tensor VarianceBound::column(std::int64_t index, const at::Tensor& timestep,
                                  const at::Tensor& like) const {
   std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
   shape[0] = timestep.size(0);
-  // Looked up on the table's side: timesteps come from the host, a GPU only ever sees the results.
-  return table_.select(1, index).index_select(0, timestep.to(table_.device())).to(like.options()).view(shape);
+  // The table goes where the samples are, once: looking it up on the host would wait for a GPU.
+  if (table_.device() != like.device()) table_ = table_.to(like.device());
+  const at::Tensor rows = timestep.to(like.device());
+  return table_.select(1, index).index_select(0, rows).to(like.options()).view(shape);
 }
 
 at::Tensor VarianceBound::log_variance(const at::Tensor& v, const at::Tensor& timestep) const {

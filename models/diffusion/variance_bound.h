@@ -30,7 +30,8 @@ class VarianceBound {
 
  private:
   at::Tensor column(std::int64_t index, const at::Tensor& timestep, const at::Tensor& like) const;
-  at::Tensor table_;  // [T, 4]: from_x0, from_x, ln posterior variance, ln beta
+  // [T, 4]: from_x0, from_x, ln posterior variance, ln beta. On the device last asked for.
+  mutable at::Tensor table_;
 };
 
 /// ln P of 8-bit values in [-1, 1] under normals (mean, exp(log_std)): mass of the bin of half width

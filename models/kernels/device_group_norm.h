@@ -4,8 +4,9 @@
 
 #include "models/kernels/host_group_norm.h"
 
-// host_group_norm.h over all samples, on a GPU: sums are taken over chunks of pixels (RowChunks)
-// and then over chunks in order, so they depend on the shape alone. T = float or Bf16; streams as
+// host_group_norm.h over all samples, on a GPU: sums are taken over chunks of pixels and then over
+// chunks in a fixed order, so they depend on the shape alone (and on whether memory is aligned for
+// loads of several channels). T = float or Bf16; streams as
 // void*.
 
 namespace kiln {

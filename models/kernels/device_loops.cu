@@ -1,19 +1,45 @@
+#include <initializer_list>
+
 #include "core/device_launch.cuh"
+#include "core/device_pack.cuh"
 #include "models/kernels/device_loops.h"
 #include "models/kernels/row_chunks.h"
 
 namespace kiln {
 namespace {
 
+/// Elements of the widest access.
+template <typename T>
+constexpr int kWide = 16 / sizeof(T);
+
+bool are_aligned(std::initializer_list<const void*> pointers) {
+  for (const void* pointer : pointers) {
+    if (!is_aligned(pointer, 16)) return false;
+  }
+  return true;
+}
+
 /// Dropout of a kernel: by value, since the host's struct lies in host memory.
 struct Keep {
   DropoutSite site;
   bool is_there;
-  __device__ float factor(std::int64_t element) const {
-    if (!is_there) return 1.0f;
-    const auto words =
-        site.stream.block(site.first_block + static_cast<std::uint64_t>(element / 4));
-    return site.factor(words[static_cast<std::size_t>(element % 4)]);
+  /// Of elements `first` and those after it; V > 1: `first` is a multiple of 4.
+  template <int V>
+  __device__ void factors(std::int64_t first, float (&out)[V]) const {
+    if (!is_there) {
+      for (int v = 0; v < V; ++v) out[v] = 1.0f;
+      return;
+    }
+    constexpr int kWords = 4;
+#pragma unroll
+    for (int v = 0; v < V; v += kWords) {
+      const auto words =
+          site.stream.block(site.first_block + static_cast<std::uint64_t>((first + v) / kWords));
+#pragma unroll
+      for (int w = 0; w < kWords && v + w < V; ++w) {
+        out[v + w] = site.factor(words[static_cast<std::size_t>(V > 1 ? w : first % kWords)]);
+      }
+    }
   }
 };
 
@@ -24,36 +50,96 @@ Keep keep_of(const std::optional<DropoutSite>& site) {
 
 constexpr int kElementThreads = 256;
 
-template <typename T, bool kIsTanh>
+std::int64_t blocks_for(std::int64_t threads) {
+  return (threads + kElementThreads - 1) / kElementThreads;
+}
+
+/// The first of this thread's V elements.
+template <int V>
+__device__ std::int64_t own_elements() {
+  return (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * V;
+}
+
+template <typename T, int V, bool kIsTanh>
 __global__ void gelu_kernel(T* u, const T* bias, T* a, std::int64_t count, std::int64_t cols) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  if (bias) store(u[i], load(u[i]) + load(bias[i % cols]));
-  const float v = load(u[i]);
-  store(a[i], (kIsTanh ? gelu_tanh(v) : gelu_erf(v)).value);
+  const std::int64_t at = own_elements<V>();
+  if (at >= count) return;
+  auto in = load_pack<T, V>(u + at);
+  if (bias) {
+    const auto added = load_pack<T, V>(bias + at % cols);
+    for (int v = 0; v < V; ++v) store(in.at[v], load(in.at[v]) + load(added.at[v]));
+    store_pack(u + at, in);
+  }
+  Pack<T, V> out;
+  for (int v = 0; v < V; ++v) {
+    const float value = load(in.at[v]);
+    store(out.at[v], (kIsTanh ? gelu_tanh(value) : gelu_erf(value)).value);
+  }
+  store_pack(a + at, out);
 }
 
-template <typename T, bool kIsTanh>
+template <typename T, int V, bool kIsTanh>
 __global__ void gelu_backward_kernel(const T* u, T* d, T* a, std::int64_t count) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const float v = load(u[i]);
-  const Activated g = kIsTanh ? gelu_tanh(v) : gelu_erf(v);
-  store(a[i], g.value);
-  store(d[i], load(d[i]) * g.slope);
+  const std::int64_t at = own_elements<V>();
+  if (at >= count) return;
+  const auto in = load_pack<T, V>(u + at);
+  auto gradient = load_pack<T, V>(d + at);
+  Pack<T, V> out;
+  for (int v = 0; v < V; ++v) {
+    const float value = load(in.at[v]);
+    const Activated g = kIsTanh ? gelu_tanh(value) : gelu_erf(value);
+    store(out.at[v], g.value);
+    store(gradient.at[v], load(gradient.at[v]) * g.slope);
+  }
+  store_pack(a + at, out);
+  store_pack(d + at, gradient);
 }
 
-std::int64_t blocks_for(std::int64_t count) {
-  return (count + kElementThreads - 1) / kElementThreads;
+template <typename T>
+__global__ void keep_factors_kernel(const Keep keep, T* out, std::int64_t count) {
+  constexpr int V = 4;  // the words of one block of Philox
+  const std::int64_t at = own_elements<V>();
+  float factors[V];
+  if (at < count) keep.factors(at, factors);
+  for (int v = 0; v < V; ++v) {
+    if (at + v < count) store(out[at + v], factors[v]);
+  }
 }
 
-// Columns of a thread: threadIdx.x, + blockDim.x, ... At most this many are kept in registers.
-constexpr int kPerThread = 8;
-constexpr int kMostThreads = kMaxDeviceColumns / kPerThread;
+/// [rows, cols] each, to be laid side by side.
+template <typename T>
+struct Parts {
+  const T *first, *second, *third;
+};
+
+template <typename T, int V>
+__global__ void join_kernel(const Parts<T> parts, T* out, std::int64_t count, std::int64_t cols) {
+  const std::int64_t at = own_elements<V>();
+  if (at >= count) return;
+  const std::int64_t row = at / (3 * cols), column = at - row * 3 * cols;
+  const int part = column < cols ? 0 : column < 2 * cols ? 1 : 2;
+  const T* from = part == 0 ? parts.first : part == 1 ? parts.second : parts.third;
+  store_pack(out + at, load_pack<T, V>(from + row * cols + column - part * cols));
+}
+
+// A thread has these many columns of a row, in packs of V: those that begin at V * threadIdx.x,
+// V * (threadIdx.x + blockDim.x), ... A block has R rows at once, so that a barrier and the wait
+// for memory are paid for once.
+constexpr int kColumns = 8;
+constexpr int kMostThreads = kMaxDeviceColumns / kColumns;
+constexpr int kRowsAtOnce = 4;
+constexpr int kMostThreadsOfRows = 256;  // with so many rows at once, for their registers
+
+template <int R>
+[[maybe_unused]] constexpr int kThreads = R == 1 ? kMostThreads : kMostThreadsOfRows;
 
 int threads_for(std::int64_t cols) {
-  const int threads = threads_to_cover((cols + kPerThread - 1) / kPerThread, kMostThreads);
-  return threads < 64 ? 64 : threads;
+  return threads_to_cover((cols + kColumns - 1) / kColumns, kMostThreads);
+}
+
+template <int V>
+__device__ std::int64_t own_column(int k) {
+  return (threadIdx.x + std::int64_t{k} * blockDim.x) * V;
 }
 
 template <typename T>
@@ -61,142 +147,303 @@ __device__ const T* of_group(const T* base, std::int64_t group, std::int64_t str
   return base ? base + group * stride : nullptr;
 }
 
-// One block a row.
 template <typename T>
-__global__ void residual_norm_kernel(const ResidualNorm<T> a, const Keep keep) {
-  const std::int64_t row = blockIdx.x, group = row / a.rows_per_group;
-  const T* gate = of_group(a.gate, group, a.gate_stride);
-  const T* gamma = of_group(a.gamma, group, a.affine_stride);
-  const T* beta = of_group(a.beta, group, a.affine_stride);
-  float values[kPerThread];
-  float sum = 0.0f;
+__device__ std::int64_t group_of(const ResidualNorm<T>& a, std::int64_t row) {
+  if (a.gate_stride == 0 && a.affine_stride == 0) return 0;
+  return static_cast<std::uint32_t>(row) / static_cast<std::uint32_t>(a.rows_per_group);
+}
+
+/// Sums over the block of N values a thread, in all threads, in the order of block_sum. `turn`: 0
+/// at first, the same in all threads.
+template <int N>
+__device__ void block_sums(float (&values)[N], int& turn) {
+  __shared__ float warps[2][32][N];  // by turns: the last call's may still be read
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    values[k] = 0.0f;
-    if (i >= a.cols) continue;
-    const std::int64_t at = row * a.cols + i;
-    if (a.y) {
-      float branch = load(a.y[at]);
-      if (a.bias) branch += load(a.bias[i]);
-      branch *= keep.factor(at);
-      if (gate) branch *= load(gate[i]);
-      T stored;
-      store(stored, load(a.x[at]) + branch);
-      a.h[at] = stored;
-      values[k] = load(stored);
-    } else {
-      values[k] = load(a.x[at]);
+  for (int n = 0; n < N; ++n) {
+    for (int step = 16; step > 0; step /= 2) {
+      values[n] += __shfl_down_sync(0xffffffffu, values[n], step);
     }
-    sum += values[k];
+    if (threadIdx.x % 32 == 0) warps[turn][threadIdx.x / 32][n] = values[n];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int n = 0; n < N; ++n) values[n] = 0.0f;
+  for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) {
+#pragma unroll
+    for (int n = 0; n < N; ++n) values[n] += warps[turn][warp][n];
+  }
+  turn = 1 - turn;
+}
+
+/// V columns of h, from column i on; stored where there is a branch.
+template <int V, typename T>
+__device__ void residual_sum(const ResidualNorm<T>& a, const Keep& keep, const T* gate,
+                             std::int64_t row, std::int64_t i, float* values) {
+  const std::int64_t at = row * a.cols + i;
+  const auto x = load_pack<T, V>(a.x + at);
+  if (!a.y) {
+    for (int v = 0; v < V; ++v) values[v] = load(x.at[v]);
+    return;
+  }
+  const auto y = load_pack<T, V>(a.y + at);
+  float branch[V], factors[V];
+  for (int v = 0; v < V; ++v) branch[v] = load(y.at[v]);
+  if (a.bias) {
+    const auto bias = load_pack<T, V>(a.bias + i);
+    for (int v = 0; v < V; ++v) branch[v] += load(bias.at[v]);
+  }
+  keep.factors(at, factors);
+  for (int v = 0; v < V; ++v) branch[v] *= factors[v];
+  if (gate) {
+    const auto gates = load_pack<T, V>(gate + i);
+    for (int v = 0; v < V; ++v) branch[v] *= load(gates.at[v]);
+  }
+  Pack<T, V> h;
+  for (int v = 0; v < V; ++v) {
+    store(h.at[v], load(x.at[v]) + branch[v]);
+    values[v] = load(h.at[v]);
+  }
+  store_pack(a.h + at, h);
+}
+
+template <int V, typename T>
+__device__ void write_normalised(const ResidualNorm<T>& a, const T* gamma, const T* beta,
+                                 std::int64_t row, std::int64_t i, const float* values, float mean,
+                                 float rstd) {
+  float result[V];
+  for (int v = 0; v < V; ++v) result[v] = (values[v] - mean) * rstd;
+  if (gamma) {
+    const auto factors = load_pack<T, V>(gamma + i);
+    for (int v = 0; v < V; ++v) result[v] *= load(factors.at[v]) + a.gamma_offset;
+  }
+  if (beta) {
+    const auto added = load_pack<T, V>(beta + i);
+    for (int v = 0; v < V; ++v) result[v] += load(added.at[v]);
+  }
+  Pack<T, V> n;
+  for (int v = 0; v < V; ++v) store(n.at[v], result[v]);
+  store_pack(a.n + row * a.cols + i, n);
+}
+
+template <typename T, int V, int R>
+__global__ void __launch_bounds__(kThreads<R>)
+    residual_norm_kernel(const ResidualNorm<T> a, const Keep keep, const std::int64_t rows) {
+  constexpr int K = kColumns / V;
+  const std::int64_t first = std::int64_t{blockIdx.x} * R;
+  const auto length = static_cast<float>(a.cols);
+  float values[R][kColumns];
+  float mean[R] = {}, squares[R] = {};
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    const std::int64_t row = first + r;
+    const T* gate = of_group(a.gate, group_of(a, row), a.gate_stride);
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      const std::int64_t i = own_column<V>(k);
+      if (row >= rows || i >= a.cols) continue;
+      residual_sum<V>(a, keep, gate, row, i, &values[r][k * V]);
+      for (int v = 0; v < V; ++v) mean[r] += values[r][k * V + v];
+    }
   }
   if (!a.n) return;
-  const auto length = static_cast<float>(a.cols);
-  const float mean = block_sum(sum) / length;
-  float squares = 0.0f;
+  int turn = 0;
+  block_sums(mean, turn);
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    const float centred = values[k] - mean;
-    if (i < a.cols) squares += centred * centred;
-  }
-  const float rstd = 1.0f / sqrtf(block_sum(squares) / length + a.eps);
-  if (threadIdx.x == 0) {
-    a.mean[row] = mean;
-    a.rstd[row] = rstd;
-  }
+  for (int r = 0; r < R; ++r) {
+    mean[r] /= length;
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    if (i >= a.cols) continue;
-    float v = (values[k] - mean) * rstd;
-    if (gamma) v *= load(gamma[i]) + a.gamma_offset;
-    if (beta) v += load(beta[i]);
-    store(a.n[row * a.cols + i], v);
+    for (int k = 0; k < K; ++k) {
+      if (first + r >= rows || own_column<V>(k) >= a.cols) continue;
+      for (int v = 0; v < V; ++v) {
+        const float centred = values[r][k * V + v] - mean[r];
+        squares[r] += centred * centred;
+      }
+    }
+  }
+  block_sums(squares, turn);
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    const std::int64_t row = first + r, group = group_of(a, row);
+    if (row >= rows) continue;
+    const float rstd = 1.0f / sqrtf(squares[r] / length + a.eps);
+    if (threadIdx.x == 0) {
+      a.mean[row] = mean[r];
+      a.rstd[row] = rstd;
+    }
+    const T* gamma = of_group(a.gamma, group, a.affine_stride);
+    const T* beta = of_group(a.beta, group, a.affine_stride);
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      const std::int64_t i = own_column<V>(k);
+      if (i >= a.cols) continue;
+      write_normalised<V>(a, gamma, beta, row, i, &values[r][k * V], mean[r], rstd);
+    }
   }
 }
 
 /// What a thread adds up over the rows of a chunk, for each of its columns.
 struct ColumnSums {
-  float gamma[kPerThread], beta[kPerThread], bias[kPerThread], gate[kPerThread];
+  float gamma[kColumns], beta[kColumns], bias[kColumns], gate[kColumns];
 };
 
+template <int V>
 __device__ void write_sums(float* to, const float* sums, std::int64_t chunk, std::int64_t cols) {
   if (!to) return;
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    if (i < cols) to[chunk * cols + i] = sums[k];
+  for (int k = 0; k < kColumns / V; ++k) {
+    const std::int64_t i = own_column<V>(k);
+    for (int v = 0; v < V && i < cols; ++v) to[chunk * cols + i + v] = sums[k * V + v];
   }
 }
 
-/// The gradient at the sum goes on to the branch: through gate and dropout.
-template <typename T>
+/// What the norm's gradient is made of, for V columns of a row: g at the normalised values hat.
+template <int V, typename T>
+__device__ void norm_backward(const ResidualNorm<T>& a, const T* dn, const T* gamma,
+                              std::int64_t at, std::int64_t i, float mean, float rstd, float* g,
+                              float* hat, ColumnSums& sums, int column, float (&dots)[2]) {
+  const auto gradient = load_pack<T, V>(dn + at);
+  const auto h = load_pack<T, V>(a.h + at);
+  float factors[V];
+  for (int v = 0; v < V; ++v) factors[v] = 1.0f;
+  if (gamma) {
+    const auto given = load_pack<T, V>(gamma + i);
+    for (int v = 0; v < V; ++v) factors[v] = load(given.at[v]) + a.gamma_offset;
+  }
+  for (int v = 0; v < V; ++v) {
+    const float d = load(gradient.at[v]);
+    hat[v] = (load(h.at[v]) - mean) * rstd;
+    g[v] = d * factors[v];
+    sums.gamma[column + v] += d * hat[v];
+    sums.beta[column + v] += d;
+    dots[0] += g[v];
+    dots[1] += g[v] * hat[v];
+  }
+}
+
+/// The gradient d at the sum goes on to the branch: through gate and dropout.
+template <int V, typename T>
 __device__ void branch_backward(const ResidualNorm<T>& a, const Keep& keep, const T* gate,
-                                std::int64_t at, std::int64_t i, float d, T* dy, ColumnSums& sums,
-                                int k) {
-  if (!a.y) return;
-  d *= keep.factor(at);
+                                std::int64_t at, std::int64_t i, float (&d)[V], T* dy,
+                                ColumnSums& sums, int column) {
+  float factors[V];
+  keep.factors(at, factors);
+  for (int v = 0; v < V; ++v) d[v] *= factors[v];
   if (gate) {
-    sums.gate[k] += d * (load(a.y[at]) + (a.bias ? load(a.bias[i]) : 0.0f));
-    d *= load(gate[i]);
+    const auto y = load_pack<T, V>(a.y + at);
+    const auto gates = load_pack<T, V>(gate + i);
+    float branch[V];
+    for (int v = 0; v < V; ++v) branch[v] = load(y.at[v]);
+    if (a.bias) {
+      const auto bias = load_pack<T, V>(a.bias + i);
+      for (int v = 0; v < V; ++v) branch[v] += load(bias.at[v]);
+    }
+    for (int v = 0; v < V; ++v) {
+      sums.gate[column + v] += d[v] * branch[v];
+      d[v] *= load(gates.at[v]);
+    }
   }
-  sums.bias[k] += d;
-  if (dy) store(dy[at], d);
+  for (int v = 0; v < V; ++v) sums.bias[column + v] += d[v];
+  if (!dy) return;
+  Pack<T, V> out;
+  for (int v = 0; v < V; ++v) store(out.at[v], d[v]);
+  store_pack(dy + at, out);
 }
 
+/// Gradients that come in, and where those that are computed go.
 template <typename T>
-__device__ void backward_row(const ResidualNorm<T>& a, const Keep& keep, const T* dn, const T* dh,
-                             T* dx, T* dy, std::int64_t row, ColumnSums& sums) {
-  const std::int64_t group = row / a.rows_per_group;
+struct NormGradients {
+  const T *dn, *dh;
+  T *dx, *dy;
+};
+
+/// Rows first to first + R - 1, as far as they come before `end`.
+template <typename T, int V, int R>
+__device__ void backward_rows(const ResidualNorm<T>& a, const Keep& keep,
+                              const NormGradients<T>& at, std::int64_t first, std::int64_t end,
+                              ColumnSums& sums, int& turn) {
+  constexpr int K = kColumns / V;
+  const std::int64_t group = group_of(a, first);  // chunks do not cross groups
   const T* gamma = of_group(a.gamma, group, a.affine_stride);
   const T* gate = of_group(a.gate, group, a.gate_stride);
-  const float mean = dn ? a.mean[row] : 0.0f, rstd = dn ? a.rstd[row] : 0.0f;
-  float g[kPerThread], hat[kPerThread];
-  float c1 = 0.0f, c2 = 0.0f;
+  float g[R][kColumns] = {}, hat[R][kColumns] = {}, rstd[R] = {}, dots[2 * R] = {};
+  Pack<T, V> dh[R][K] =
+      {};  // loaded with the rest: behind the barrier it would be waited for again
+  if (at.dh) {
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    g[k] = hat[k] = 0.0f;
-    if (!dn || i >= a.cols) continue;
-    const float d = load(dn[row * a.cols + i]);
-    hat[k] = (load(a.h[row * a.cols + i]) - mean) * rstd;
-    g[k] = gamma ? d * (load(gamma[i]) + a.gamma_offset) : d;
-    sums.gamma[k] += d * hat[k];
-    sums.beta[k] += d;
-    c1 += g[k];
-    c2 += g[k] * hat[k];
-  }
-  if (dn) {
-    c1 = block_sum(c1) / static_cast<float>(a.cols);
-    c2 = block_sum(c2) / static_cast<float>(a.cols);
-  }
+    for (int r = 0; r < R; ++r) {
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
-    const std::int64_t i = threadIdx.x + std::int64_t{k} * blockDim.x;
-    if (i >= a.cols) continue;
-    const std::int64_t at = row * a.cols + i;
-    float d = dn ? rstd * (g[k] - c1 - hat[k] * c2) : 0.0f;
-    if (dh) d += load(dh[at]);
-    store(dx[at], d);
-    branch_backward(a, keep, gate, at, i, d, dy, sums, k);
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t i = own_column<V>(k);
+        if (first + r >= end || i >= a.cols) continue;
+        dh[r][k] = load_pack<T, V>(at.dh + (first + r) * a.cols + i);
+      }
+    }
+  }
+  if (at.dn) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      const std::int64_t row = first + r;
+      if (row >= end) continue;
+      const float mean = a.mean[row];
+      rstd[r] = a.rstd[row];
+      float own[2] = {};
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t i = own_column<V>(k);
+        if (i >= a.cols) continue;
+        norm_backward<V>(a, at.dn, gamma, row * a.cols + i, i, mean, rstd[r], &g[r][k * V],
+                         &hat[r][k * V], sums, k * V, own);
+      }
+      dots[2 * r] = own[0];
+      dots[2 * r + 1] = own[1];
+    }
+    block_sums(dots, turn);
+  }
+  const auto length = static_cast<float>(a.cols);
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    const std::int64_t row = first + r;
+    const float c1 = dots[2 * r] / length, c2 = dots[2 * r + 1] / length;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      const std::int64_t i = own_column<V>(k);
+      if (row >= end || i >= a.cols) continue;
+      const std::int64_t place = row * a.cols + i;
+      float d[V];
+      for (int v = 0; v < V; ++v) d[v] = rstd[r] * (g[r][k * V + v] - c1 - hat[r][k * V + v] * c2);
+      for (int v = 0; v < V; ++v) d[v] += load(dh[r][k].at[v]);  // zeros where there is none
+      Pack<T, V> out;
+      for (int v = 0; v < V; ++v) store(out.at[v], d[v]);
+      store_pack(at.dx + place, out);
+      if (a.y) branch_backward<V>(a, keep, gate, place, i, d, at.dy, sums, k * V);
+    }
   }
 }
 
 // One block a chunk of rows.
-template <typename T>
-__global__ void residual_norm_backward_kernel(const ResidualNorm<T> a, const Keep keep, const T* dn,
-                                              const T* dh, T* dx, T* dy,
-                                              const ResidualNormSums sums, const RowChunks chunks) {
+template <typename T, int V, int R>
+__global__ void __launch_bounds__(kThreads<R>)
+    residual_norm_backward_kernel(const ResidualNorm<T> a, const Keep keep,
+                                  const NormGradients<T> at, const ResidualNormSums sums,
+                                  const RowChunks chunks) {
   ColumnSums own = {};
-  const std::int64_t chunk = blockIdx.x;
-  for (std::int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
-    backward_row(a, keep, dn, dh, dx, dy, row, own);
+  int turn = 0;
+  const std::int64_t chunk = blockIdx.x, end = chunks.end(chunk);
+  for (std::int64_t row = chunks.begin(chunk); row < end; row += R) {
+    backward_rows<T, V, R>(a, keep, at, row, end, own, turn);
   }
-  write_sums(sums.gamma, own.gamma, chunk, a.cols);
-  write_sums(sums.beta, own.beta, chunk, a.cols);
-  write_sums(sums.bias, own.bias, chunk, a.cols);
-  write_sums(sums.gate, own.gate, chunk, a.cols);
+  write_sums<V>(sums.gamma, own.gamma, chunk, a.cols);
+  write_sums<V>(sums.beta, own.beta, chunk, a.cols);
+  write_sums<V>(sums.bias, own.bias, chunk, a.cols);
+  write_sums<V>(sums.gate, own.gate, chunk, a.cols);
+}
+
+/// Whether all that lies in rows can be moved 16 bytes at a time.
+template <typename T>
+bool is_wide(const ResidualNorm<T>& a) {
+  constexpr int V = kWide<T>;
+  return a.cols % V == 0 && a.gate_stride % V == 0 && a.affine_stride % V == 0 &&
+         are_aligned({a.x, a.y, a.bias, a.gate, a.gamma, a.beta, a.h, a.n});
 }
 
 }  // namespace
@@ -206,22 +453,60 @@ bool has_device_loops() { return true; }
 template <typename T>
 void device_bias_gelu(T* u, const T* bias, T* a, std::int64_t rows, std::int64_t cols, bool is_tanh,
                       void* stream) {
+  constexpr int V = kWide<T>;
   const std::int64_t count = rows * cols;
-  launch("gelu", is_tanh ? gelu_kernel<T, true> : gelu_kernel<T, false>, blocks_for(count),
+  if (cols % V == 0 && are_aligned({u, bias, a})) {
+    return launch("gelu", is_tanh ? gelu_kernel<T, V, true> : gelu_kernel<T, V, false>,
+                  blocks_for(count / V), kElementThreads, stream, u, bias, a, count, cols);
+  }
+  launch("gelu", is_tanh ? gelu_kernel<T, 1, true> : gelu_kernel<T, 1, false>, blocks_for(count),
          kElementThreads, stream, u, bias, a, count, cols);
 }
 
 template <typename T>
 void device_gelu_backward(const T* u, T* d, T* a, std::int64_t count, bool is_tanh, void* stream) {
-  launch("gelu backward", is_tanh ? gelu_backward_kernel<T, true> : gelu_backward_kernel<T, false>,
+  constexpr int V = kWide<T>;
+  const char* what = "gelu backward";
+  if (count % V == 0 && are_aligned({u, d, a})) {
+    return launch(what,
+                  is_tanh ? gelu_backward_kernel<T, V, true> : gelu_backward_kernel<T, V, false>,
+                  blocks_for(count / V), kElementThreads, stream, u, d, a, count);
+  }
+  launch(what, is_tanh ? gelu_backward_kernel<T, 1, true> : gelu_backward_kernel<T, 1, false>,
          blocks_for(count), kElementThreads, stream, u, d, a, count);
+}
+
+template <typename T>
+void device_keep_factors(const DropoutSite& site, T* out, std::int64_t count, void* stream) {
+  launch("dropout", keep_factors_kernel<T>, blocks_for((count + 3) / 4), kElementThreads, stream,
+         keep_of(site), out, count);
+}
+
+template <typename T>
+void device_join(const T* first, const T* second, const T* third, T* out, std::int64_t rows,
+                 std::int64_t cols, void* stream) {
+  constexpr int V = kWide<T>;
+  const Parts<T> parts{first, second, third};
+  const std::int64_t count = rows * 3 * cols;
+  if (cols % V == 0 && are_aligned({first, second, third, out})) {
+    return launch("join", join_kernel<T, V>, blocks_for(count / V), kElementThreads, stream, parts,
+                  out, count, cols);
+  }
+  launch("join", join_kernel<T, 1>, blocks_for(count), kElementThreads, stream, parts, out, count,
+         cols);
 }
 
 template <typename T>
 void device_residual_norm(const ResidualNorm<T>& a, const std::optional<DropoutSite>& keep,
                           std::int64_t rows, void* stream) {
-  launch("residual norm", residual_norm_kernel<T>, rows, threads_for(a.cols), stream, a,
-         keep_of(keep));
+  constexpr int V = kWide<T>;
+  const int threads = threads_for(a.cols);
+  const bool has_many = is_wide(a) && threads <= kMostThreadsOfRows;
+  const auto kernel = has_many     ? residual_norm_kernel<T, V, kRowsAtOnce>
+                      : is_wide(a) ? residual_norm_kernel<T, V, 1>
+                                   : residual_norm_kernel<T, 1, 1>;
+  const std::int64_t blocks = has_many ? (rows + kRowsAtOnce - 1) / kRowsAtOnce : rows;
+  launch("residual norm", kernel, blocks, threads, stream, a, keep_of(keep), rows);
 }
 
 template <typename T>
@@ -229,18 +514,27 @@ void device_residual_norm_backward(const ResidualNorm<T>& a, const std::optional
                                    const T* dn, const T* dh, T* dx, T* dy,
                                    const ResidualNormSums& sums, std::int64_t groups,
                                    void* stream) {
+  constexpr int V = kWide<T>;
   const RowChunks chunks{a.rows_per_group, groups};
-  launch("residual norm backward", residual_norm_backward_kernel<T>, chunks.count(),
-         threads_for(a.cols), stream, a, keep_of(keep), dn, dh, dx, dy, sums, chunks);
+  const int threads = threads_for(a.cols);
+  const bool is_all_wide = is_wide(a) && are_aligned({dn, dh, dx, dy});
+  const auto kernel = !is_all_wide ? residual_norm_backward_kernel<T, 1, 1>
+                      : threads <= kMostThreadsOfRows
+                          ? residual_norm_backward_kernel<T, V, kRowsAtOnce>
+                          : residual_norm_backward_kernel<T, V, 1>;
+  launch("residual norm backward", kernel, chunks.count(), threads, stream, a, keep_of(keep),
+         NormGradients<T>{dn, dh, dx, dy}, sums, chunks);
 }
 
-#define KILN_INSTANTIATE(T)                                                                     \
-  template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);    \
-  template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);              \
-  template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&, \
-                                     std::int64_t, void*);                                      \
-  template void device_residual_norm_backward(                                                  \
-      const ResidualNorm<T>&, const std::optional<DropoutSite>&, const T*, const T*, T*, T*,    \
+#define KILN_INSTANTIATE(T)                                                                       \
+  template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);      \
+  template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);                \
+  template void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*);                 \
+  template void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*); \
+  template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&,   \
+                                     std::int64_t, void*);                                        \
+  template void device_residual_norm_backward(                                                    \
+      const ResidualNorm<T>&, const std::optional<DropoutSite>&, const T*, const T*, T*, T*,      \
       const ResidualNormSums&, std::int64_t, void*)
 KILN_INSTANTIATE(float);
 KILN_INSTANTIATE(Bf16);

@@ -37,8 +37,6 @@ cublasLtEpilogue_t to_cublaslt(Epilogue epilogue) {
   switch (epilogue) {
     case Epilogue::kGeluBias:
       return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-    case Epilogue::kGeluGradient:
-      return CUBLASLT_EPILOGUE_DGELU_BGRAD;
     case Epilogue::kBiasGradient:
       return CUBLASLT_EPILOGUE_BGRADB;
   }

@@ -11,7 +11,6 @@ namespace kiln {
 
 enum class Epilogue {
   kGeluBias,      // D = gelu(aux), tanh form, with aux = op(A) op(B) + bias kept
-  kGeluGradient,  // D = op(A) op(B) gelu'(aux); bias = D's sums over its columns
   kBiasGradient,  // D = op(A) op(B); bias = op(B)'s sums over k
 };
 
@@ -33,11 +32,6 @@ struct MatmulShape {
 /// a = gelu(u), u = x W1^T + b1, as a^T = gelu(W1 x^T + b1): A = W1 [F, D], B = x, aux = u.
 constexpr MatmulShape gelu_shape(std::int64_t N, std::int64_t D, std::int64_t F) {
   return {Epilogue::kGeluBias, true, false, F, N, D, D, D, F};
-}
-/// du = (dy W2) gelu'(u), as du^T = (W2^T dy^T) gelu'(u)^T: A = W2 [D, F], B = dy [N, D], aux = u;
-/// bias is the gradient of b1 [F].
-constexpr MatmulShape gelu_gradient_shape(std::int64_t N, std::int64_t D, std::int64_t F) {
-  return {Epilogue::kGeluGradient, false, false, F, N, D, F, D, F};
 }
 /// dW = dy^T x, as dW^T = x^T dy: A = x [N, in], B = dy [N, out]; bias is the gradient of b [out].
 constexpr MatmulShape weight_gradient_shape(std::int64_t N, std::int64_t in, std::int64_t out) {

@@ -1,6 +1,7 @@
 #include "core/error.h"
 #include "models/kernels/device_group_norm.h"
 #include "models/kernels/device_loops.h"
+#include "models/kernels/device_maps.h"
 #include "models/kernels/device_patches.h"
 #include "models/kernels/device_softmax.h"
 #include "models/kernels/device_timing.h"
@@ -30,6 +31,14 @@ void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*)
 }
 template <typename T>
 void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*) {
+  refuse();
+}
+template <typename T>
+void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*) {
+  refuse();
+}
+template <typename T>
+void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*) {
   refuse();
 }
 template <typename T>
@@ -63,6 +72,28 @@ void device_group_norm_backward(const GroupNormMaps<T>&, const T*, T*, float*, f
   refuse();
 }
 template <typename T>
+void device_copy_columns(const T*, std::int64_t, T*, std::int64_t, std::int64_t, std::int64_t,
+                         void*) {
+  refuse();
+}
+template <typename T>
+void device_biased_sum(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*) {
+  refuse();
+}
+std::int64_t device_column_chunks(std::int64_t, std::int64_t) { refuse(); }
+template <typename T>
+void device_column_sums(const T*, float*, std::int64_t, std::int64_t, void*) {
+  refuse();
+}
+template <typename T>
+void device_weights_to_channels_last(const ConvWeightShape&, const T*, T*, void*) {
+  refuse();
+}
+template <typename T>
+void device_weights_from_channels_last(const ConvWeightShape&, const T*, T*, bool, void*) {
+  refuse();
+}
+template <typename T>
 void device_masked_patches(const MaskedPatches<T>&, std::int64_t, void*) {
   refuse();
 }
@@ -70,6 +101,8 @@ void device_masked_patches(const MaskedPatches<T>&, std::int64_t, void*) {
 #define KILN_INSTANTIATE(T)                                                                       \
   template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);      \
   template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);                \
+  template void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*);                 \
+  template void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*); \
   template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&,   \
                                      std::int64_t, void*);                                        \
   template void device_residual_norm_backward(                                                    \
@@ -83,6 +116,14 @@ void device_masked_patches(const MaskedPatches<T>&, std::int64_t, void*) {
   template void device_group_norm(const GroupNormMaps<T>&, std::int64_t, float*, void*);          \
   template void device_group_norm_backward(const GroupNormMaps<T>&, const T*, T*, float*, float*, \
                                            float*, std::int64_t, float*, void*);                  \
+  template void device_copy_columns(const T*, std::int64_t, T*, std::int64_t, std::int64_t,       \
+                                    std::int64_t, void*);                                         \
+  template void device_biased_sum(const T*, const T*, const T*, T*, std::int64_t, std::int64_t,   \
+                                  void*);                                                         \
+  template void device_column_sums(const T*, float*, std::int64_t, std::int64_t, void*);          \
+  template void device_weights_to_channels_last(const ConvWeightShape&, const T*, T*, void*);     \
+  template void device_weights_from_channels_last(const ConvWeightShape&, const T*, T*, bool,     \
+                                                  void*);                                         \
   template void device_masked_patches(const MaskedPatches<T>&, std::int64_t, void*)
 KILN_INSTANTIATE(float);
 KILN_INSTANTIATE(Bf16);

@@ -12,6 +12,10 @@
 
 namespace kiln {
 
+/// The mask in the form that attend() wants it in where x lies: for callers that give one mask to
+/// many layers.
+at::Tensor mask_for(const at::Tensor& mask, const at::Tensor& x);
+
 /// softmax(q k^T / sqrt(d) + mask) v (Vaswani et al., arXiv:1706.03762) for q [B, H, L, d] and
 /// k, v [B, H, S, d]; result [B, H, L, d].
 ///

@@ -10,14 +10,19 @@
 
 namespace kiln {
 
-/// One implementation of attend() (attention.h) without dropout: q [B, H, L, d], k and v
-/// [B, H, S, d]; mask undefined, or added to the scores: four dimensions that broadcast to
-/// [B, H, L, S]. Throws for what it does not take.
+/// One implementation of attend() (attention.h): q [B, H, L, d], k and v [B, H, S, d]; mask
+/// undefined, or added to the scores: four dimensions that broadcast to [B, H, L, S]; p the
+/// probability of dropout, drawn from the device's generator. Throws for what it does not take.
 struct AttentionWay {
   std::string name;
   std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           const at::Tensor& mask)>
+                           const at::Tensor& mask, double p)>
       attend;
+};
+
+struct AttentionDropout {
+  double p = 0.0;
+  std::uint64_t seed = 0;  // of the device's generator, if p > 0
 };
 
 /// The quickest of several ways for every shape. When a shape comes for the first time, each way is
@@ -34,7 +39,7 @@ class AttentionChoice {
       : ways_(std::move(ways)), measure_(std::move(measure)) {}
 
   at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                    const at::Tensor& mask);
+                    const at::Tensor& mask, AttentionDropout dropout = {});
 
  private:
   struct Shape {
@@ -42,6 +47,7 @@ class AttentionChoice {
     at::DeviceIndex device;
     std::int64_t B, H, L, S, d;
     bool has_mask, has_backward;
+    double p;
     auto operator<=>(const Shape&) const = default;
   };
   std::size_t choose(const Shape& shape, const at::Tensor& q, const at::Tensor& k,

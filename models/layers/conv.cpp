@@ -1,7 +1,7 @@
 #include "models/layers/conv.h"
 
 #include "models/layers/fused.h"
-#include "models/layers/matmul.h"
+#include "models/layers/host_tensors.h"
 
 namespace kiln {
 
@@ -13,10 +13,13 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel,
 }
 
 at::Tensor Conv2d::forward(const at::Tensor& x) const {
-  const at::ScalarType type = product_type(x);
-  return at::conv2d(x.to(type), weight.to(type), bias.defined() ? bias.to(type) : bias,
-                    at::IntArrayRef{stride, stride}, at::IntArrayRef{padding, padding})
-      .to(x.scalar_type());
+  return plain_conv(x, {weight, bias, stride, padding});
+}
+
+at::Tensor Conv2d::forward_trained(const at::Tensor& x, bool is_bias_added) const {
+  const ConvWeights weights{weight, is_bias_added ? bias : at::Tensor(), stride, padding};
+  // The host's library has layouts of its own for weights.
+  return runs_in_device_loops(x) ? fused_conv(x, weights) : plain_conv(x, weights);
 }
 
 GroupNorm::GroupNorm(std::int64_t num_groups, std::int64_t channels, double epsilon,
@@ -47,6 +50,10 @@ at::Tensor to_tokens(const at::Tensor& x) {
 
 at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64_t width) {
   return tokens.reshape({tokens.size(0), height, width, tokens.size(2)}).permute({0, 3, 1, 2});
+}
+
+at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b) {
+  return runs_in_device_loops(a) ? fused_channel_join(a, b) : at::cat({a, b}, 1);
 }
 
 at::Tensor upsample_nearest(const at::Tensor& x) {

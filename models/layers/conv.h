@@ -14,6 +14,9 @@ struct Conv2d : torch::nn::Module {
   Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, const at::TensorOptions& options,
          std::int64_t stride = 1, std::int64_t padding = 0, bool has_bias = true);
   at::Tensor forward(const at::Tensor& x) const;
+  /// The same where gradients may go where layers/leaf_gradient.h says, and without the bias where
+  /// somebody else adds it.
+  at::Tensor forward_trained(const at::Tensor& x, bool is_bias_added = true) const;
 
   std::int64_t stride, padding;
   at::Tensor weight, bias;
@@ -36,6 +39,9 @@ struct GroupNorm : torch::nn::Module {
 /// result channels-last.
 at::Tensor to_tokens(const at::Tensor& x);
 at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64_t width);
+
+/// cat({a, b}, 1)
+at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b);
 
 /// Twice the height and width, each pixel repeated.
 at::Tensor upsample_nearest(const at::Tensor& x);

@@ -3,6 +3,8 @@
 #include <torch/torch.h>
 
 #include "core/error.h"
+#include "models/kernels/device_loops.h"
+#include "models/layers/host_tensors.h"
 
 namespace kiln {
 namespace {
@@ -34,9 +36,16 @@ at::Tensor DropoutStream::drop_path(const at::Tensor& x, double p) {
 
 at::Tensor DropoutStream::keep_factors(at::IntArrayRef shape, double p,
                                        const at::TensorOptions& options) {
+  const DropoutSite here = *site(p);
+  if (const at::Tensor there = at::empty(shape, options); runs_in_device_loops(there)) {
+    with_host_type(there, [&](auto zero) {
+      using T = decltype(zero);
+      device_keep_factors<T>(here, host_data<T>(there), there.numel(), device_stream(there));
+    });
+    return there;
+  }
   const at::Tensor factors = at::empty(shape, at::kFloat);
   float* out = factors.data_ptr<float>();
-  const DropoutSite here = *site(p);
   at::parallel_for(0, factors.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     here.fill(begin, end - begin, out + begin);
   });

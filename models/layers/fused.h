@@ -61,6 +61,23 @@ struct GroupNormInput {
 at::Tensor fused_group_norm(const GroupNormInput& input);
 at::Tensor plain_group_norm(const GroupNormInput& input);
 
+/// Convolution of maps [B, C, H, W], channels-last in the result: the weights are put in that
+/// layout once for forward and backward. Gradients of weight and bias go where leaf_gradient.h
+/// says.
+struct ConvWeights {
+  at::Tensor weight, bias;  // [out, in, k, k]; [out] or undefined
+  std::int64_t stride = 1, padding = 0;
+};
+at::Tensor fused_conv(const at::Tensor& x, const ConvWeights& weights);
+at::Tensor plain_conv(const at::Tensor& x, const ConvWeights& weights);
+
+/// a + b + bias of maps [B, C, H, W], channels-last in the result; bias [C].
+at::Tensor fused_biased_sum(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias);
+at::Tensor plain_biased_sum(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias);
+
+/// cat({a, b}, 1) of maps, channels-last in the result and in the gradients.
+at::Tensor fused_channel_join(const at::Tensor& a, const at::Tensor& b);
+
 /// Rows of a table [V, D]: [...] int64 -> [..., D]. The gradient is dense.
 at::Tensor fused_embedding(const at::Tensor& table, const at::Tensor& ids);
 

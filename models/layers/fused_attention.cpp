@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "models/kernels/device_loops.h"
 #include "models/kernels/host_attention.h"
 #include "models/layers/attention.h"
 #include "models/layers/fused.h"
@@ -86,6 +87,35 @@ struct SelfAttention : torch::autograd::Function<SelfAttention> {
   }
 };
 
+/// qkv [B, L, 3 D] as q, k and v [B, H, L, d] in the same memory. Where autograd takes it apart, it
+/// puts the gradients together again in two passes, neither of them a quick one.
+struct SplitHeads : torch::autograd::Function<SplitHeads> {
+  static variable_list forward(AutogradContext*, const at::Tensor& qkv, std::int64_t heads) {
+    const std::int64_t B = qkv.size(0), L = qkv.size(1), D = qkv.size(2) / 3;
+    variable_list parts;
+    for (int part = 0; part < 3; ++part) {
+      // Not a view in the eyes of autograd, which would want to follow it.
+      at::Tensor own = at::empty({0}, qkv.options());
+      own.set_(qkv.storage(), qkv.storage_offset() + part * D, {B, heads, L, D / heads},
+               {L * 3 * D, D / heads, 3 * D, 1});
+      parts.push_back(own);
+    }
+    return parts;
+  }
+  static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    variable_list rows;  // [B, L, H, d] each
+    for (const at::Tensor& part : gradients) rows.push_back(part.transpose(1, 2).contiguous());
+    const std::int64_t B = rows[0].size(0), L = rows[0].size(1), D = rows[0].numel() / (B * L);
+    const at::Tensor dqkv = at::empty({B, L, 3 * D}, rows[0].options());
+    with_host_type(dqkv, [&](auto zero) {
+      using T = decltype(zero);
+      device_join<T>(host_data<T>(rows[0]), host_data<T>(rows[1]), host_data<T>(rows[2]),
+                     host_data<T>(dqkv), B * L, D, device_stream(dqkv));
+    });
+    return {dqkv, at::Tensor()};
+  }
+};
+
 }  // namespace
 
 at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
@@ -100,6 +130,12 @@ at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at
 
 at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
                              double p, DropoutStream& drop) {
+  if (runs_in_device_loops(qkv)) {
+    const std::int64_t B = qkv.size(0), L = qkv.size(1), D = qkv.size(2) / 3;
+    const auto parts = SplitHeads::apply(qkv.contiguous(), heads);
+    const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, p, drop);
+    return mixed.transpose(1, 2).reshape({B, L, D});
+  }
   const bool is_mask_taken = !mask.defined() || (mask.scalar_type() == at::kBool &&
                                                  mask.dim() == 4 && mask.device().is_cpu());
   if (!runs_in_host_loops(qkv) || !is_mask_taken) {

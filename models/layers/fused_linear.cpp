@@ -100,40 +100,14 @@ HiddenLayer hidden_layer(const at::Tensor& x, const at::Tensor& weight, const at
   return {u, a};
 }
 
-// Of u, with gelu(u) again and the sums of du's columns where those came with it.
+// Of u, with gelu(u) again: to keep that from the forward pass would cost nearly as much memory
+// again as u and x do.
 struct HiddenGradient {
-  at::Tensor du, a, sums;
+  at::Tensor du, a;
 };
-
-// In one product. gelu(u) takes a pass of its own then, half of the traffic that is saved: to keep
-// it from the forward pass would cost nearly as much memory again as u and x do.
-HiddenGradient multiplied_hidden_gradient(const at::Tensor& u, const at::Tensor& dy,
-                                          const at::Tensor& w2) {
-  const HiddenGradient gradient{at::empty_like(u), at::empty_like(u),
-                                at::empty({u.size(1)}, u.options())};
-  const at::Tensor w = w2.contiguous();
-  const bool is_done = device_matmul(gelu_gradient_shape(u.size(0), dy.size(1), u.size(1)),
-                                     {.a = w.data_ptr(),
-                                      .b = dy.data_ptr(),
-                                      .d = gradient.du.data_ptr(),
-                                      .bias = gradient.sums.data_ptr(),
-                                      .aux = u.data_ptr(),
-                                      .is_bf16 = u.scalar_type() == at::kBFloat16});
-  if (!is_done) return {};
-  with_host_type(u, [&](auto zero) {
-    using T = decltype(zero);
-    device_bias_gelu<T>(host_data<T>(u), nullptr, host_data<T>(gradient.a), u.size(0), u.size(1),
-                        /*is_tanh=*/true, device_stream(u));
-  });
-  return gradient;
-}
 
 HiddenGradient hidden_gradient(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& w2,
                                bool is_tanh) {
-  if (u.is_cuda() && is_tanh) {
-    HiddenGradient gradient = multiplied_hidden_gradient(u, dy, w2);
-    if (gradient.du.defined()) return gradient;
-  }
   const at::Tensor d = matrix_product(dy, w2);  // [N, F], of gelu(u) and then of u
   const at::Tensor a = at::empty_like(u);
   with_host_type(u, [&](auto zero) {
@@ -149,7 +123,7 @@ HiddenGradient hidden_gradient(const at::Tensor& u, const at::Tensor& dy, const 
                     (end - begin) * cols, is_tanh);
     });
   });
-  return {d, a, {}};
+  return {d, a};
 }
 
 struct MlpFunction : torch::autograd::Function<MlpFunction> {
@@ -169,10 +143,11 @@ struct MlpFunction : torch::autograd::Function<MlpFunction> {
     const at::Tensor &x = saved[0], &u = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4];
     const bool is_tanh = ctx->saved_data["is_tanh"].toBool();
     const at::Tensor dy = as_rows(gradients[0]);
-    auto [d, a, sums] = hidden_gradient(u, dy, w2, is_tanh);
+    const auto [d, a] = hidden_gradient(u, dy, w2, is_tanh);
+    at::Tensor sums;  // of d's columns
     // In the order in which the flat memory has them: w2, then b1 and w1.
     const at::Tensor dw2 = give_weight_gradient(w2, dy, a);
-    const at::Tensor dw1 = give_weight_gradient(w1, d, x, sums.defined() ? nullptr : &sums);
+    const at::Tensor dw1 = give_weight_gradient(w1, d, x, &sums);
     const at::Tensor db1 = give_gradient_of(b1, sums.defined() ? sums : sum_of_columns(d));
     const at::Tensor dx = matrix_product(d, w1).view(ctx->saved_data["shape"].toIntVector());
     return {dx, dw1, db1, dw2, at::Tensor()};

@@ -1,3 +1,5 @@
+#include <array>
+
 #include "core/error.h"
 #include "models/kernels/device_loops.h"
 #include "models/kernels/row_chunks.h"
@@ -52,24 +54,32 @@ ResidualNorm<T> operands(const NormChoice& choice, const variable_list& in, cons
 /// Sums over the rows of chunks, [chunks, D] each, and of them those over rows or groups.
 class ChunkSums {
  public:
-  ChunkSums(std::int64_t chunks, std::int64_t cols, at::Device device)
-      : chunks_(chunks), cols_(cols), options_(at::TensorOptions(device).dtype(at::kFloat)) {}
-  float* add(bool is_wanted) {
-    tensors_.push_back(is_wanted ? at::zeros({chunks_, cols_}, options_) : at::Tensor());
-    return is_wanted ? tensors_.back().data_ptr<float>() : nullptr;
+  ChunkSums(std::array<bool, 4> wanted, std::int64_t chunks, std::int64_t cols, at::Device device) {
+    std::int64_t count = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) places_[i] = wanted[i] ? count++ : -1;
+    const auto options = at::TensorOptions(device).dtype(at::kFloat);
+    // The host's loops add to them, the device's kernel writes them.
+    sums_ = device.is_cpu() ? at::zeros({count, chunks, cols}, options)
+                            : at::empty({count, chunks, cols}, options);
   }
-  /// Of tensor number `index` for a leaf of `like`'s shape: [D], or [B, 1, D] by sample.
-  at::Tensor gradient(std::size_t index, const at::Tensor& like, std::int64_t groups) const {
-    const at::Tensor& sums = tensors_[index];
-    if (!sums.defined()) return {};
-    if (!is_per_sample(like)) return give_gradient_of(like, sum_of_columns(sums));
-    return sums.view({groups, chunks_ / groups, cols_}).sum(1, true).to(like.scalar_type());
+  float* pointer(std::size_t index) const {
+    return places_[index] < 0 ? nullptr : sums_[places_[index]].data_ptr<float>();
+  }
+  /// Of number `index` for a leaf of `like`'s shape: [D], or [B, 1, D] by sample.
+  at::Tensor gradient(std::size_t index, const at::Tensor& like, std::int64_t groups) {
+    if (places_[index] < 0) return {};
+    const std::int64_t place = places_[index], chunks = sums_.size(1), cols = sums_.size(2);
+    if (is_per_sample(like)) {
+      return sums_[place].view({groups, chunks / groups, cols}).sum(1, true).to(like.scalar_type());
+    }
+    if (sums_.is_cpu()) return give_gradient_of(like, sum_of_columns(sums_[place]));
+    if (!totals_.defined()) totals_ = sums_.sum(1);  // all of them at once: fewer launches
+    return give_gradient_of(like, totals_[place]);
   }
 
  private:
-  std::int64_t chunks_, cols_;
-  at::TensorOptions options_;
-  std::vector<at::Tensor> tensors_;
+  std::array<std::int64_t, 4> places_{};
+  at::Tensor sums_, totals_;
 };
 
 struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
@@ -134,11 +144,11 @@ variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variabl
   const at::Tensor dx = at::empty_like(like);
   const bool is_dy_other = has_y && (gate.defined() || choice.keep);
   const at::Tensor dy = is_dy_other ? at::empty_like(like) : at::Tensor();
-  ChunkSums sums(chunks.count(), cols, like.device());
   const bool has_dn = given.dn.defined();
-  const ResidualNormSums all = {sums.add(has_dn && gamma.defined()),
-                                sums.add(has_dn && beta.defined()),
-                                sums.add(has_y && bias.defined()), sums.add(gate.defined())};
+  ChunkSums sums({has_dn && gamma.defined(), has_dn && beta.defined(), has_y && bias.defined(),
+                  gate.defined()},
+                 chunks.count(), cols, like.device());
+  const ResidualNormSums all = {sums.pointer(0), sums.pointer(1), sums.pointer(2), sums.pointer(3)};
   // Where nothing else is at hand, y stands for itself only as "there is a branch".
   const at::Tensor y = saved[1].defined() ? saved[1] : has_y ? dx : at::Tensor();
   with_host_type(like, [&](auto zero) {

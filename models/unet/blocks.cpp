@@ -2,6 +2,7 @@
 
 #include "models/layers/attention.h"
 #include "models/layers/fused.h"
+#include "models/layers/host_tensors.h"
 #include "models/layers/matmul.h"
 #include "models/layers/submodule.h"
 
@@ -42,19 +43,25 @@ UNetResBlock::UNetResBlock(const UNetResOptions& choice, const at::TensorOptions
   }
 }
 
+// Biases are added, and their gradients taken, in the passes over memory that come next anyway.
 at::Tensor UNetResBlock::forward(const at::Tensor& x, const at::Tensor& time,
                                  DropoutStream& drop) const {
-  at::Tensor h = conv1->forward(resized(norm1->forward_silu(x), res.resize));
+  const at::Tensor inner = resized(norm1->forward_silu(x), res.resize);
   const at::Tensor embedded = time_emb_proj->forward(time);
+  at::Tensor h;
   if (res.has_scale_shift) {
     const auto parts = embedded.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);  // [B, C, 1, 1] each
-    h = at::silu(norm2->forward(h) * (parts[0] + 1.0) + parts[1]);
+    h = at::silu(norm2->forward(conv1->forward_trained(inner)) * (parts[0] + 1.0) + parts[1]);
   } else {
-    h = norm2->forward_silu(h, embedded);
+    h = norm2->forward_silu(conv1->forward_trained(inner, false), embedded + conv1->bias);
   }
-  h = conv2->forward(drop.dropout(h, res.dropout));
-  const at::Tensor around = resized(x, res.resize);
-  return (conv_shortcut ? conv_shortcut->forward(around) : around) + h;
+  const bool is_fused = runs_in_device_loops(h);  // the host's library adds biases on its way
+  h = conv2->forward_trained(drop.dropout(h, res.dropout), !is_fused);
+  at::Tensor around = resized(x, res.resize);
+  if (conv_shortcut) around = conv_shortcut->forward_trained(around, !is_fused);
+  if (!is_fused) return around + h;
+  return fused_biased_sum(around, h,
+                          conv_shortcut ? conv2->bias + conv_shortcut->bias : conv2->bias);
 }
 
 UNetAttention::UNetAttention(std::int64_t channels, std::int64_t num_heads, std::int64_t groups,

@@ -208,7 +208,7 @@ at::Tensor UNet::run_down(const UNetLevel& level, at::Tensor x, State& state,
     x = level.resizing->forward(x, state.time, drop);
   } else if (level.conv) {
     if (shape.downsample_padding == 0) x = at::constant_pad_nd(x, {0, 1, 0, 1}, 0);
-    x = level.conv->forward(x);
+    x = level.conv->forward_trained(x);
   } else {
     return x;
   }
@@ -223,21 +223,21 @@ at::Tensor UNet::run_middle(at::Tensor x, const State& state, DropoutStream& dro
 at::Tensor UNet::run_up(const UNetLevel& level, at::Tensor x, State& state,
                         DropoutStream& drop) const {
   for (const UNetStage& stage : level.stages) {
-    x = run_stage(stage, at::cat({x, state.skips.back()}, 1), state, drop);
+    x = run_stage(stage, join_channels(x, state.skips.back()), state, drop);
     state.skips.pop_back();
   }
   if (level.resizing) return level.resizing->forward(x, state.time, drop);
-  return level.conv ? level.conv->forward(upsample_nearest(x)) : x;
+  return level.conv ? level.conv->forward_trained(upsample_nearest(x)) : x;
 }
 
 at::Tensor UNet::finish(const at::Tensor& x) const {
-  return conv_out->forward(conv_norm_out->forward_silu(x));
+  return conv_out->forward_trained(conv_norm_out->forward_silu(x));
 }
 
 at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& times,
                          const Conditioning& conditioning, DropoutStream& drop) const {
   State state = begin(times, conditioning);
-  at::Tensor h = conv_in->forward(x);
+  at::Tensor h = conv_in->forward_trained(x);
   state.skips.push_back(h);
   for (const UNetLevel& level : down) h = run_down(level, h, state, drop);
   h = run_middle(h, state, drop);

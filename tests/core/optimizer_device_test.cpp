@@ -12,21 +12,25 @@
 namespace kiln {
 namespace {
 
-constexpr std::int64_t kSize = 700;
-// Odd sizes, a gap, and two scalars.
-const std::vector<DeviceSegment> kSegments = {{0, 1, 257, 0}, {257, 0, 1, 1}, {300, 2, 390, 1}};
+constexpr std::int64_t kSize = 10'720;
+// Odd sizes, a gap, two scalars, and beginnings that are no multiples of four: elements before the
+// first four, in between and after the last.
+const std::vector<DeviceSegment> kSegments = {
+    {0, 1, 257, 0}, {257, 0, 1, 1}, {300, 2, 390, 1}, {701, 4, 10'001, 0}, {10'711, 3, 5, 1}};
 
 std::vector<float> random(std::int64_t number) {
-  std::vector<float> values(kSize);
-  fill_normal(Philox(5, Purpose::kNoise, number), values.data(), kSize);
+  std::vector<float> values(kSize + 1);
+  fill_normal(Philox(5, Purpose::kNoise, number), values.data(), kSize + 1);
   return values;
 }
 
+/// `skipped` floats before the slice: what lies there is aligned for one float alone.
 struct Memory {
+  std::int64_t skipped = 0;
   std::vector<float> master = random(1), gradient = random(2), moment1 = random(3);
   std::vector<float> moment2 = random(4), ema = random(5);
-  std::vector<std::uint16_t> weights = std::vector<std::uint16_t>(kSize);
-  Memory() {
+  std::vector<std::uint16_t> weights = std::vector<std::uint16_t>(kSize + 1);
+  explicit Memory(std::int64_t skip = 0) : skipped(skip) {
     for (float& v : moment2) v *= v;
   }
   bool operator==(const Memory&) const = default;
@@ -34,23 +38,23 @@ struct Memory {
   DeviceSlice slice() {
     return {.segments = kSegments.data(),
             .num_segments = std::ssize(kSegments),
-            .master = master.data(),
-            .gradient = gradient.data(),
-            .moment1 = moment1.data(),
-            .moment2 = moment2.data(),
-            .weights = weights.data(),
-            .ema = ema.data(),
+            .master = master.data() + skipped,
+            .gradient = gradient.data() + skipped,
+            .moment1 = moment1.data() + skipped,
+            .moment2 = moment2.data() + skipped,
+            .weights = weights.data() + skipped,
+            .ema = ema.data() + skipped,
             .gradient_scale = 0.7f,
             .ema_rate = 0.1f};
   }
   SegmentMemory segment(const DeviceSegment& s, bool has_second) {
     return {.count = s.count,
-            .master = master.data() + s.offset,
-            .gradient = gradient.data() + s.offset,
-            .moment1 = moment1.data() + s.offset,
-            .moment2 = has_second ? moment2.data() + s.offset : nullptr,
-            .weights = weights.data() + s.offset,
-            .ema = ema.data() + s.offset,
+            .master = master.data() + skipped + s.offset,
+            .gradient = gradient.data() + skipped + s.offset,
+            .moment1 = moment1.data() + skipped + s.offset,
+            .moment2 = has_second ? moment2.data() + skipped + s.offset : nullptr,
+            .weights = weights.data() + skipped + s.offset,
+            .ema = ema.data() + skipped + s.offset,
             .gradient_scale = 0.7f,
             .ema_rate = 0.1f};
   }
@@ -79,13 +83,12 @@ std::vector<RuleScalars> scalars() {
 
 class OptimizerDevice : public testing::TestWithParam<Rule> {};
 
-TEST_P(OptimizerDevice, UpdatesAsTheHostDoes) {
-  const Rule rule = GetParam();
+void expect_host_bits(Rule rule, std::int64_t skipped) {
   const bool has_ratio = rule == Rule::kLamb || rule == Rule::kLars;
   const bool has_second = rule != Rule::kLars && rule != Rule::kSgd;
-  Memory host, device;
+  Memory host(skipped), device(skipped);
   const auto all = scalars();
-  std::vector<double> parameter(3), direction(3);
+  std::vector<double> parameter(kSegments.size()), direction(kSegments.size());
   DeviceSlice slice = device.slice();
   if (!has_second) slice.moment2 = nullptr;
   if (has_ratio) {
@@ -110,6 +113,9 @@ TEST_P(OptimizerDevice, UpdatesAsTheHostDoes) {
   EXPECT_FALSE(device.master == Memory().master);
 }
 
+TEST_P(OptimizerDevice, UpdatesAsTheHostDoes) { expect_host_bits(GetParam(), 0); }
+TEST_P(OptimizerDevice, TakesMemoryAlignedForAFloatAlone) { expect_host_bits(GetParam(), 1); }
+
 INSTANTIATE_TEST_SUITE_P(Rules, OptimizerDevice,
                          testing::Values(Rule::kAdamW, Rule::kBertAdam, Rule::kLamb, Rule::kLars,
                                          Rule::kSgd));
@@ -127,7 +133,7 @@ TEST(OptimizerDevice, TakesTheScaleFromTheDevice) {
 
 TEST(OptimizerDevice, AddsSquaresSegmentBySegment) {
   Memory memory;
-  std::vector<double> sums(3);
+  std::vector<double> sums(kSegments.size());
   squares_on_device(memory.slice(), sums.data(), nullptr);
   for (const DeviceSegment& s : kSegments) {
     const double expected = squared_sum(memory.gradient.data() + s.offset, s.count);

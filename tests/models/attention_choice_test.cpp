@@ -65,9 +65,9 @@ class Choice : public testing::Test {
   using T = const at::Tensor&;
 
   void add(const std::string& name, double seconds, decltype(AttentionWay::attend) attend) {
-    ways_.push_back({name, [this, name, attend](T q, T k, T v, T mask) {
+    ways_.push_back({name, [this, name, attend](T q, T k, T v, T mask, double p) {
                        last_ = name;
-                       return attend(q, k, v, mask);
+                       return attend(q, k, v, mask, p);
                      }});
     seconds_[name] = seconds;
   }
@@ -80,12 +80,12 @@ class Choice : public testing::Test {
     });
   }
   void add_products(double seconds) {
-    add("products", seconds, [](T q, T k, T v, T mask) {
-      return std::get<0>(at::_scaled_dot_product_attention_math(q, k, v, maybe(mask)));
+    add("products", seconds, [](T q, T k, T v, T mask, double p) {
+      return std::get<0>(at::_scaled_dot_product_attention_math(q, k, v, maybe(mask), p));
     });
   }
   void add_flash(double seconds) {
-    add("flash", seconds, [](T q, T k, T v, T mask) {
+    add("flash", seconds, [](T q, T k, T v, T mask, double) {
       return std::get<0>(
           at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, false, maybe(mask)));
     });
@@ -123,7 +123,7 @@ TEST_F(Choice, TakesTheQuickestAndTimesEachShapeOnce) {
 }
 
 TEST_F(Choice, PassesOverWhatThrows) {
-  add("no masks", 0.5, [](T q, T k, T v, T mask) {
+  add("no masks", 0.5, [](T q, T k, T v, T mask, double) {
     TORCH_CHECK(!mask.defined(), "takes no mask");
     return at::scaled_dot_product_attention(q, k, v);
   });
@@ -174,7 +174,9 @@ TEST(DeviceAttention, EveryWayIsThePlainOne) {
           SCOPED_TRACE(testing::Message()
                        << way.name << " " << type << " mask " << has_mask << " d " << d);
           try {
-            expect_near(run(in, way.attend), right, tolerance);
+            expect_near(run(in, [&](const auto& q, const auto& k, const auto& v,
+                                    const auto& mask) { return way.attend(q, k, v, mask, 0.0); }),
+                        right, tolerance);
           } catch (const c10::Error&) {
             EXPECT_NE(way.name, device_attention_ways().front().name);
           }
@@ -185,6 +187,31 @@ TEST(DeviceAttention, EveryWayIsThePlainOne) {
             right, tolerance);
       }
     }
+  }
+}
+
+// Rows of weights add up to 1 on average; the seed alone says which are dropped.
+TEST(DeviceAttention, DropoutIsOfTheSeed) {
+  if (!torch::cuda::is_available()) {
+    GTEST_SKIP() << "no GPU: none visible, no driver, or a build without CUDA";
+  }
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    Inputs in = inputs(64, 64, false, 32);
+    for (auto x : {&Inputs::q, &Inputs::k, &Inputs::v}) {
+      in.*x = (in.*x).to(at::Device(at::kCUDA, 0), type);
+    }
+    in.v.fill_(1.0);
+    const auto with_seed = [&](std::uint64_t seed) {
+      return run(in, [&](const auto& q, const auto& k, const auto& v, const auto& mask) {
+        return device_attention().attend(q, k, v, mask, {.p = 0.5, .seed = seed});
+      });
+    };
+    const auto first = with_seed(7), again = with_seed(7), other = with_seed(8);
+    EXPECT_NEAR(first[0].to(at::kFloat).mean().item<double>(), 1.0, 0.02);
+    EXPECT_GT(first[0].to(at::kFloat).std().item<double>(), 0.05);
+    EXPECT_TRUE(at::equal(first[0], again[0]));
+    EXPECT_FALSE(at::equal(first[0], other[0]));
+    expect_near(again, first, 1e-5);  // backward may add up in any order
   }
 }
 

@@ -282,6 +282,61 @@ TEST(Fused, GroupNormIsThePlainOne) {
   }
 }
 
+TEST(Fused, ConvolutionIsThePlainOne) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t kernel : {1, 3}) {
+      for (const bool has_bias : {false, true}) {
+        const Tensors inputs = {random({2, 24, 6, 7}, 1, type),
+                                random({16, 24, kernel, kernel}, 2, type),
+                                has_bias ? random({16}, 3, type) : at::Tensor()};
+        const auto weights = [&](const Tensors& x) {
+          return ConvWeights{x[1], x[2], kernel == 3 ? 2 : 1, kernel / 2};
+        };
+        for (const at::Device device : devices()) {
+          expect_same_on(
+              device, inputs,
+              [&](const Tensors& x) { return Tensors{fused_conv(x[0], weights(x))}; },
+              [&](const Tensors& x) { return Tensors{plain_conv(x[0], weights(x))}; },
+              tolerance_of(type));
+        }
+      }
+    }
+  }
+}
+
+TEST(Fused, BiasedSumIsThePlainOne) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t channels : {24, 5}) {
+      const Tensors inputs = {random({2, channels, 6, 7}, 1, type),
+                              random({2, channels, 6, 7}, 2, type), random({channels}, 3, type)};
+      for (const at::Device device : devices()) {
+        expect_same_on(
+            device, inputs,
+            [](const Tensors& x) { return Tensors{fused_biased_sum(x[0], x[1], x[2])}; },
+            [](const Tensors& x) { return Tensors{plain_biased_sum(x[0], x[1], x[2])}; },
+            tolerance_of(type));
+      }
+    }
+  }
+}
+
+TEST(Fused, ChannelsAreJoinedAsByCat) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t second : {8, 5}) {
+      const Tensors inputs = {random({2, 24, 3, 7}, 1, type), random({2, second, 3, 7}, 2, type)};
+      for (const at::Device device : devices()) {
+        expect_same_on(
+            device, inputs,
+            [](const Tensors& x) { return Tensors{fused_channel_join(x[0], x[1])}; },
+            [](const Tensors& x) {
+              return Tensors{at::cat({x[0], x[1]}, 1)};
+            },
+            0.0);
+      }
+    }
+  }
+}
+
 TEST(Fused, EmbeddingAndCrossEntropyAreThePlainOnes) {
   const at::Tensor ids = at::tensor({4, 0, 4, 16, 3, 4}, at::kLong);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
