@@ -49,6 +49,9 @@ void print(const Json& json, const std::string& prefix = "") {
       fmt::print("{:44} {:12.5g}   [{:.5g} .. {:.5g}]\n", prefix + name,
                  value["median"].get<double>(), value["min"].get<double>(),
                  value["max"].get<double>());
+    } else if (value.is_object() && value.contains("calls")) {
+      fmt::print("{:>9.3f} ms {:>6.1f} calls  {}\n", value["seconds"].get<double>() * 1e3,
+                 value["calls"].get<double>(), name);
     } else if (value.is_object()) {
       print(value, prefix + name + ".");
     } else {

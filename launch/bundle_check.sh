@@ -111,17 +111,26 @@ fi
 test_program communicator-1-rank "$HERE/tests/dist_communicator_test"
 test_program communicator-2-ranks mpirun -np 2 --bind-to none "$HERE/tests/dist_communicator_test"
 TINY=("$HERE/configs/mae_tiny_fashion.toml" "data.path=$HERE/data/images-32" data.size=32 model.patch=4
-  train.global_batch=32 train.micro_batch=8 run.threads=1 checkpoint.every=5 eval.every=0 "run.device=$DEVICE")
-rm -rf "$OUT/run"
-test_program train "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.epochs=10 train.stop_after=10
-test_program resume "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.epochs=10 train.stop_after=20
-if [[ $DEVICE == cuda ]]; then
-  test_program train-replayed "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run-replayed" run.cuda_graph=true \
-    train.epochs=10 train.stop_after=10
-else
-  test_program train-2-ranks mpirun -np 2 --bind-to none "$HERE/bin/kiln" train "${TINY[@]}" \
-    "run.dir=$OUT/run-2" train.epochs=10 train.stop_after=10
-fi
+  train.global_batch=32 train.micro_batch=8 run.threads=1 checkpoint.every=5 eval.every=0 eval.path=
+  "run.device=$DEVICE" train.epochs=10)
+rm -rf "$OUT"/run*
+test_program train "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.stop_after=10
+test_program resume "$HERE/bin/kiln" train "${TINY[@]}" "run.dir=$OUT/run" train.stop_after=20
+[[ $DEVICE == cuda ]] && test_program train-replayed "$HERE/bin/kiln" train "${TINY[@]}" \
+  "run.dir=$OUT/run-replayed" run.cuda_graph=true train.stop_after=10
+# The same bits on one rank and on two, which may share a GPU if they claim to be on different hosts.
+same_bits() {
+  local ranks
+  for ranks in 1 2; do
+    mpirun -np $ranks --bind-to none bash -c 'NCCL_HOSTID=$OMPI_COMM_WORLD_RANK exec "$@"' kiln "$HERE/bin/kiln" train \
+      "${TINY[@]}" "run.dir=$OUT/run-$ranks" run.reproducible=true train.stop_after=10 &&
+      "$HERE/bin/kiln" export "$OUT/run-$ranks" --out "$OUT/run-weights-$ranks" || return 1
+  done
+  cmp "$OUT/run-weights-1/model.safetensors" "$OUT/run-weights-2/model.safetensors"
+}
+export -f same_bits
+export HERE OUT TINY_WORDS="${TINY[*]}"
+test_program same-bits bash -c 'TINY=($TINY_WORDS); same_bits'
 
 say "--- benchmarks"
 if [[ $DEVICE == cuda ]]; then B=128 PRECISION=bf16 REPEATS=10; else B=2 PRECISION=fp32 REPEATS=3; fi
@@ -142,6 +151,7 @@ if [[ $DEVICE == cuda ]]; then
   bench dit-xl2 step "${DIT[@]}" model.preset=dit_xl "${COMMON[@]}" train.global_batch=32 train.micro_batch=32 --repeats $REPEATS
 fi
 bench kernels kernels "${MAE[@]}" "${COMMON[@]}" --repeats $REPEATS
+bench profile-mae-base profile "${MAE[@]}" "${COMMON[@]}" --repeats 3
 DTYPE=${PRECISION}
 for mode in eager compile "compile --compile-mode max-autotune"; do
   peer mae-base "$mode" mae.py --model vit-b --batch $B --dtype "$DTYPE"

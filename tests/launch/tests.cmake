@@ -6,7 +6,7 @@ add_library(kiln_test_run STATIC launch/diffusion_fixture.cpp launch/run_fixture
   launch/text_fixture.cpp)
 target_link_libraries(kiln_test_run PUBLIC kiln::test_program fmt::fmt)
 add_library(kiln::test_run ALIAS kiln_test_run)
-foreach(test bad_input bert bert_bad_input diffusion_pipeline reproducible resume same_work signals two_phase)
+foreach(test bad_input bench bert bert_bad_input diffusion_pipeline reproducible resume same_work signals two_phase)
   kiln_test(launch/${test}_test.cpp LIBS kiln::test_run GTest::gmock TIMEOUT 400 LABELS no_sanitizer)
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
