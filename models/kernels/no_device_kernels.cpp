@@ -4,7 +4,6 @@
 #include "models/kernels/device_maps.h"
 #include "models/kernels/device_patches.h"
 #include "models/kernels/device_softmax.h"
-#include "models/kernels/device_timing.h"
 
 // Stands in for the .cu files in builds without CUDA.
 
@@ -19,8 +18,6 @@ namespace {
 }  // namespace
 
 bool has_device_loops() { return false; }
-bool is_capturing() { return false; }
-double device_seconds(const std::function<void()>&) { refuse(); }
 std::int64_t device_group_norm_scratch(std::int64_t, std::int64_t, std::int64_t, std::int64_t) {
   refuse();
 }
