@@ -6,7 +6,7 @@
 #include "core/file_io.h"
 #include "data/options.h"
 #include "data/text_options.h"
-#include "launch/imported_data.h"
+#include "launch/data_record.h"
 #include "launch/weights_source.h"
 #include "models/interchange/huggingface.h"
 #include "models/registry.h"
@@ -33,7 +33,8 @@ OpenedData recorded_data(EvalTarget& target) {
   return opened;
 }
 
-bool has_dataset(const EvalTarget& target) {
+bool opens_dataset(const EvalTarget& target, bool is_wanted) {
+  if (!is_wanted && has_data_info(target.run_folder)) return false;
   return !target.recipe.eval.path.empty() || !target.reader.peek("data", "path", "").empty() ||
          !has_data_info(target.run_folder);
 }
@@ -67,9 +68,10 @@ EvalTarget open_target(const TargetWords& words) {
   target.recipe = read_engine_sections(target.reader);
   const ModelEntry& model = find_model(target.reader.peek("model", "name", "mae"));
   target.data_kind = model.data_kind;
-  target.data = has_dataset(target) ? open_data(target.reader, target.recipe, model.data_kind,
-                                                DataUse::kEvaluation, target.recipe.eval.path)
-                                    : recorded_data(target);
+  target.data = opens_dataset(target, words.reads_data)
+                    ? open_data(target.reader, target.recipe, model.data_kind, DataUse::kEvaluation,
+                                target.recipe.eval.path)
+                    : recorded_data(target);
   target.objective = model.make(target.reader, target.recipe, target.data.info);
   target.reader.finish();
   target.name = "untrained";

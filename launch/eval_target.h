@@ -27,6 +27,7 @@ struct TargetWords {
   std::string path;                    // a run, one of its checkpoints, or a Hugging Face folder
   std::vector<std::string> overrides;  // section.key=value
   bool is_untrained = false;           // initial weights of the same recipe instead
+  bool reads_data = true;              // else the run's datasets need not be there any more
 };
 
 /// The run a path belongs to: itself, or RUN of RUN/checkpoints/step-N. Throws Error(kUsage).

@@ -40,11 +40,12 @@ LatentFacts facts_of_latents(const std::filesystem::path& path) {
 
 EvalTarget open_for_export(const std::filesystem::path& checkpoint,
                            const std::filesystem::path& latents) {
-  if (latents.empty()) return open_target({.path = checkpoint.string()});
+  if (latents.empty()) return open_target({.path = checkpoint.string(), .reads_data = false});
   const LatentFacts facts = facts_of_latents(latents);
   EvalTarget target =
       open_target({.path = checkpoint.string(),
-                   .overrides = {fmt::format("model.latent_scale={:.17g}", facts.scale)}});
+                   .overrides = {fmt::format("model.latent_scale={:.17g}", facts.scale)},
+                   .reads_data = false});
   if (!dynamic_cast<AutoencoderObjective*>(target.objective.get())) {
     throw usage_error("--latents: '{}' is no autoencoder", checkpoint.string());
   }

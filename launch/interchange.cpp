@@ -11,7 +11,7 @@
 #include "data/manifest.h"
 #include "data/text_import.h"
 #include "launch/export_target.h"
-#include "launch/imported_data.h"
+#include "launch/data_record.h"
 #include "launch/text_model.h"
 #include "models/interchange/huggingface.h"
 

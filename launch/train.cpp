@@ -20,6 +20,7 @@
 #include "core/trainer.h"
 #include "dist/flight_recorder.h"
 #include "dist/nccl_communicator.h"
+#include "launch/data_record.h"
 #include "launch/device.h"
 #include "launch/divergence_log.h"
 #include "launch/environment.h"
@@ -143,10 +144,11 @@ std::optional<CheckpointReader> checkpoint_to_return_to(const TrainingSetup& set
   return std::move(newest.reader);
 }
 
-void write_resolved_recipe(const TrainingSetup& setup, const HeldFolder& folder) {
+void write_description(const TrainingSetup& setup, const HeldFolder& folder) {
   if (!folder.lock) return;
   write_file_atomically(posix_file_system(), folder.path / "recipe.toml",
                         setup.reader.resolved_toml());
+  write_data_info(folder.path, setup.data.info);
 }
 
 nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
@@ -221,7 +223,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
                  .checkpoint_to_return_to =
                      [&] { return checkpoint_to_return_to(setup, folder, world); }}});
   restore(trainer, setup, newest);
-  write_resolved_recipe(setup, folder);
+  write_description(setup, folder);
   if (world.rank() == 0) {
     log.emplace(MetricsLog::Options{.run_folder = folder.path,
                                     .total_samples = setup.total_samples,

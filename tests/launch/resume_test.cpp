@@ -62,5 +62,20 @@ TEST_P(ResumeElsewhere, GoesOnWithTheSameLosses) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ResumeElsewhere, testing::Values(1, 2, 3));
 
+// A checkpoint is exported where it was carried to, and its datasets were not.
+TEST(Export, NeedsNoDataset) {
+  const auto folder = fresh_folder("export_alone");
+  const auto data = folder / "data";
+  std::filesystem::copy(tiny_images(), data, std::filesystem::copy_options::recursive);
+  ASSERT_EQ(
+      run(train(0, folder / "run", {"train.stop_after=2", "data.path=" + data.string()})).exit_code,
+      0);
+  std::filesystem::remove_all(data);
+  const Outcome outcome =
+      run(kiln({"export", (folder / "run").string(), "--out", (folder / "hf").string()}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(folder / "hf" / "model.safetensors"));
+}
+
 }  // namespace
 }  // namespace kiln::test

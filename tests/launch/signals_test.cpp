@@ -127,7 +127,8 @@ TEST_F(Signals, StoppedRankIsNamedAndEndsTheJobWith5) {
   const Outcome outcome = program.finish(seconds(30));
   kill(pids.back(), SIGKILL);
   EXPECT_EQ(outcome.exit_code, 5) << outcome.err;
-  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(10));
+  // The time-out's 5 s, the 5 s that are promised after it, and some for a machine with other work.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(15));
   EXPECT_NE(outcome.err.find("rank"), std::string::npos) << outcome.err;
   expect_nothing_left();
 }

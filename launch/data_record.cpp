@@ -1,4 +1,4 @@
-#include "launch/imported_data.h"
+#include "launch/data_record.h"
 
 #include <nlohmann/json.hpp>
 
@@ -8,7 +8,7 @@
 namespace kiln {
 namespace {
 
-std::filesystem::path file_of(const std::filesystem::path& run) { return run / "imported.json"; }
+std::filesystem::path file_of(const std::filesystem::path& run) { return run / "data.json"; }
 
 }  // namespace
 
