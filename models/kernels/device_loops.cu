@@ -289,10 +289,16 @@ struct ColumnSums {
 template <int V>
 __device__ void write_sums(float* to, const float* sums, std::int64_t chunk, std::int64_t cols) {
   if (!to) return;
+  constexpr int W = V < 4 ? V : 4;  // rows of sums are as aligned as those of T are, or better
 #pragma unroll
   for (int k = 0; k < kColumns / V; ++k) {
     const std::int64_t i = own_column<V>(k);
-    for (int v = 0; v < V && i < cols; ++v) to[chunk * cols + i + v] = sums[k * V + v];
+    if (i >= cols) continue;
+    for (int v = 0; v < V; v += W) {
+      Pack<float, W> out;
+      for (int w = 0; w < W; ++w) out.at[w] = sums[k * V + v + w];
+      store_pack(to + chunk * cols + i + v, out);
+    }
   }
 }
 
@@ -366,17 +372,15 @@ __device__ void backward_rows(const ResidualNorm<T>& a, const Keep& keep,
   const T* gamma = of_group(a.gamma, group, a.affine_stride);
   const T* gate = of_group(a.gate, group, a.gate_stride);
   float g[R][kColumns] = {}, hat[R][kColumns] = {}, rstd[R] = {}, dots[2 * R] = {};
-  Pack<T, V> dh[R][K] =
-      {};  // loaded with the rest: behind the barrier it would be waited for again
-  if (at.dh) {
+  // Loaded with the rest: behind the barrier it would be waited for again.
+  Pack<T, V> dh[R][K] = {};
 #pragma unroll
-    for (int r = 0; r < R; ++r) {
+  for (int r = 0; r < R; ++r) {
 #pragma unroll
-      for (int k = 0; k < K; ++k) {
-        const std::int64_t i = own_column<V>(k);
-        if (first + r >= end || i >= a.cols) continue;
-        dh[r][k] = load_pack<T, V>(at.dh + (first + r) * a.cols + i);
-      }
+    for (int k = 0; k < K; ++k) {
+      const std::int64_t i = own_column<V>(k);
+      if (first + r >= end || i >= a.cols) continue;
+      if (at.dh) dh[r][k] = load_pack<T, V>(at.dh + (first + r) * a.cols + i);
     }
   }
   if (at.dn) {

@@ -29,8 +29,12 @@ KILN_HOST_DEVICE inline float load(Bf16 bits) { return from_bits(std::uint32_t{b
 KILN_HOST_DEVICE inline void store(float& to, float value) { to = value; }
 /// Nearest, ties to even. Not for NaN: the bits of some would overflow; the loss tells of those.
 KILN_HOST_DEVICE inline void store(Bf16& to, float value) {
+#if defined(__CUDA_ARCH__)
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to) : "f"(value));
+#else
   const std::uint32_t bits = to_bits(value);
   to = static_cast<Bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
 /// a b + c, rounded once. On the host by the instruction: x86-64-v3 has it.
