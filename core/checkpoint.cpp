@@ -97,8 +97,10 @@ struct CheckpointWriter::Snapshot {
   }
 
   void copy_pieces() {
-    for (const Copy& copy : copies)
+    for (const Copy& copy : copies) {
+      if (copy.from.nbytes() == 0) continue;  // without memory, perhaps
       std::memcpy(copy.to.mutable_data_ptr(), copy.from.const_data_ptr(), copy.from.nbytes());
+    }
     copies.clear();
   }
 };
