@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/philox.h"
 
@@ -22,9 +23,20 @@ KILN_HOST_DEVICE inline void store_pack(T* to, const Pack<T, kCount>& pack) {
   *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
 }
 
+/// Elements of the widest pack.
+template <typename T>
+inline constexpr int kWidest = 16 / sizeof(T);
+
 /// True of null as well.
 KILN_HOST_DEVICE inline bool is_aligned(const void* pointer, std::uintptr_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+inline bool are_aligned(std::initializer_list<const void*> pointers, std::uintptr_t bytes) {
+  for (const void* pointer : pointers) {
+    if (!is_aligned(pointer, bytes)) return false;
+  }
+  return true;
 }
 
 }  // namespace kiln

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,9 +22,6 @@ struct Span {
   std::string name;
   std::uint64_t begin_ns, end_ns;
 };
-
-/// What ran on one line of execution, a thread of the host or a stream of a GPU.
-using Line = std::pair<bool, std::uint64_t>;  // is on the device, which
 
 struct Total {
   std::int64_t calls = 0;
@@ -71,14 +70,13 @@ Json bench_profile(World& world, TrainingSetup& setup, std::int64_t repeats) {
     result = profiler::disableProfiler();
   });
 
-  std::map<Line, std::vector<Span>> lines;
+  // With a GPU the host only starts what runs there.
+  std::map<std::uint64_t, std::vector<Span>> lines;  // by thread of the host or stream of the GPU
   for (const KinetoEvent& event : result->events()) {
-    const bool is_on_device = event.deviceType() != at::kCPU;
-    if (is_on_device != device.is_cuda())
-      continue;  // with a GPU the host only starts what runs there
-    const auto line =
-        is_on_device ? static_cast<std::uint64_t>(event.deviceResourceId()) : event.startThreadId();
-    lines[{is_on_device, line}].push_back({event.name(), event.startNs(), event.endNs()});
+    if ((event.deviceType() != at::kCPU) != device.is_cuda()) continue;
+    const auto line = device.is_cuda() ? static_cast<std::uint64_t>(event.deviceResourceId())
+                                       : event.startThreadId();
+    lines[line].push_back({event.name(), event.startNs(), event.endNs()});
   }
   std::map<std::string, Total> totals;
   for (auto& [line, spans] : lines) add_self_times(std::move(spans), totals);

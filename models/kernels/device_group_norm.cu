@@ -260,7 +260,7 @@ __global__ void __launch_bounds__(kTileThreads)
 // By 16 bytes; backward by four elements, since eight and their factors would take registers that
 // more threads make better use of.
 template <typename T>
-constexpr int kForwardLanes = 16 / sizeof(T);
+constexpr int kForwardLanes = kWidest<T>;
 constexpr int kBackwardLanes = 4;
 
 PixelChunks chunks_of(std::int64_t samples, std::int64_t pixels, std::int64_t channels) {

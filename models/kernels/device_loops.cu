@@ -1,5 +1,3 @@
-#include <initializer_list>
-
 #include "core/device_launch.cuh"
 #include "core/device_pack.cuh"
 #include "models/kernels/device_loops.h"
@@ -7,17 +5,6 @@
 
 namespace kiln {
 namespace {
-
-/// Elements of the widest access.
-template <typename T>
-constexpr int kWide = 16 / sizeof(T);
-
-bool are_aligned(std::initializer_list<const void*> pointers) {
-  for (const void* pointer : pointers) {
-    if (!is_aligned(pointer, 16)) return false;
-  }
-  return true;
-}
 
 /// Dropout of a kernel: by value, since the host's struct lies in host memory.
 struct Keep {
@@ -445,9 +432,9 @@ __global__ void __launch_bounds__(kThreads<R>)
 /// Whether all that lies in rows can be moved 16 bytes at a time.
 template <typename T>
 bool is_wide(const ResidualNorm<T>& a) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   return a.cols % V == 0 && a.gate_stride % V == 0 && a.affine_stride % V == 0 &&
-         are_aligned({a.x, a.y, a.bias, a.gate, a.gamma, a.beta, a.h, a.n});
+         are_aligned({a.x, a.y, a.bias, a.gate, a.gamma, a.beta, a.h, a.n}, 16);
 }
 
 }  // namespace
@@ -457,9 +444,9 @@ bool has_device_loops() { return true; }
 template <typename T>
 void device_bias_gelu(T* u, const T* bias, T* a, std::int64_t rows, std::int64_t cols, bool is_tanh,
                       void* stream) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   const std::int64_t count = rows * cols;
-  if (cols % V == 0 && are_aligned({u, bias, a})) {
+  if (cols % V == 0 && are_aligned({u, bias, a}, 16)) {
     return launch("gelu", is_tanh ? gelu_kernel<T, V, true> : gelu_kernel<T, V, false>,
                   blocks_for(count / V), kElementThreads, stream, u, bias, a, count, cols);
   }
@@ -469,9 +456,9 @@ void device_bias_gelu(T* u, const T* bias, T* a, std::int64_t rows, std::int64_t
 
 template <typename T>
 void device_gelu_backward(const T* u, T* d, T* a, std::int64_t count, bool is_tanh, void* stream) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   const char* what = "gelu backward";
-  if (count % V == 0 && are_aligned({u, d, a})) {
+  if (count % V == 0 && are_aligned({u, d, a}, 16)) {
     return launch(what,
                   is_tanh ? gelu_backward_kernel<T, V, true> : gelu_backward_kernel<T, V, false>,
                   blocks_for(count / V), kElementThreads, stream, u, d, a, count);
@@ -489,10 +476,10 @@ void device_keep_factors(const DropoutSite& site, T* out, std::int64_t count, vo
 template <typename T>
 void device_join(const T* first, const T* second, const T* third, T* out, std::int64_t rows,
                  std::int64_t cols, void* stream) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   const Parts<T> parts{first, second, third};
   const std::int64_t count = rows * 3 * cols;
-  if (cols % V == 0 && are_aligned({first, second, third, out})) {
+  if (cols % V == 0 && are_aligned({first, second, third, out}, 16)) {
     return launch("join", join_kernel<T, V>, blocks_for(count / V), kElementThreads, stream, parts,
                   out, count, cols);
   }
@@ -503,7 +490,7 @@ void device_join(const T* first, const T* second, const T* third, T* out, std::i
 template <typename T>
 void device_residual_norm(const ResidualNorm<T>& a, const std::optional<DropoutSite>& keep,
                           std::int64_t rows, void* stream) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   const int threads = threads_for(a.cols);
   const bool has_many = is_wide(a) && threads <= kMostThreadsOfRows;
   const auto kernel = has_many     ? residual_norm_kernel<T, V, kRowsAtOnce>
@@ -518,10 +505,10 @@ void device_residual_norm_backward(const ResidualNorm<T>& a, const std::optional
                                    const T* dn, const T* dh, T* dx, T* dy,
                                    const ResidualNormSums& sums, std::int64_t groups,
                                    void* stream) {
-  constexpr int V = kWide<T>;
+  constexpr int V = kWidest<T>;
   const RowChunks chunks{a.rows_per_group, groups};
   const int threads = threads_for(a.cols);
-  const bool is_all_wide = is_wide(a) && are_aligned({dn, dh, dx, dy});
+  const bool is_all_wide = is_wide(a) && are_aligned({dn, dh, dx, dy}, 16);
   const auto kernel = !is_all_wide ? residual_norm_backward_kernel<T, 1, 1>
                       : threads <= kMostThreadsOfRows
                           ? residual_norm_backward_kernel<T, V, kRowsAtOnce>

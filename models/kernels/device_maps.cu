@@ -6,8 +6,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kSlots = 4;
-template <typename T>
-constexpr int kLanes = 16 / sizeof(T);
 
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kThreads)
@@ -54,7 +52,7 @@ struct Tile {
   }
 };
 template <typename T>
-constexpr int kTilePacks = kThreads* ConvWeightShape::kMostTaps / kLanes<T>;
+constexpr int kTilePacks = kThreads* ConvWeightShape::kMostTaps / kWidest<T>;
 
 /// pack(first) or single(value) over `count` neighbours.
 template <int kWidth, typename PerPack, typename PerValue>
@@ -69,13 +67,13 @@ __device__ void over_neighbours(int count, bool has_packs, const PerPack& pack,
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     to_channels_last_kernel(const ConvWeightShape shape, const T* from, T* to) {
-  __shared__ Pack<T, kLanes<T>> packs[kTilePacks<T>];
+  __shared__ Pack<T, kWidest<T>> packs[kTilePacks<T>];
   T* values = packs[0].at;
   const Tile tile(shape);
   const T* source = from + tile.plain;
-  over_neighbours<kLanes<T>>(
+  over_neighbours<kWidest<T>>(
       tile.count * shape.taps, is_aligned(source, 16),
-      [&](int i) { store_pack(values + i, load_pack<T, kLanes<T>>(source + i)); },
+      [&](int i) { store_pack(values + i, load_pack<T, kWidest<T>>(source + i)); },
       [&](int i) { values[i] = source[i]; });
   __syncthreads();
   const int i = static_cast<int>(threadIdx.x);
@@ -88,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     from_channels_last_kernel(const ConvWeightShape shape, const T* from, T* to, bool is_added) {
-  __shared__ Pack<T, kLanes<T>> packs[kTilePacks<T>];
+  __shared__ Pack<T, kWidest<T>> packs[kTilePacks<T>];
   T* values = packs[0].at;
   const Tile tile(shape);
   const int i = static_cast<int>(threadIdx.x);
@@ -103,13 +101,13 @@ __global__ void __launch_bounds__(kThreads)
   const auto add = [&](T& own, T value) {
     is_added ? store(own, load(own) + load(value)) : store(own, load(value));
   };
-  over_neighbours<kLanes<T>>(
+  over_neighbours<kWidest<T>>(
       tile.count * shape.taps, is_aligned(target, 16),
       [&](int at) {
-        auto own = load_pack<T, kLanes<T>>(target + at);
-        const auto given = load_pack<T, kLanes<T>>(values + at);
+        auto own = load_pack<T, kWidest<T>>(target + at);
+        const auto given = load_pack<T, kWidest<T>>(values + at);
 #pragma unroll
-        for (int k = 0; k < kLanes<T>; ++k) add(own.at[k], given.at[k]);
+        for (int k = 0; k < kWidest<T>; ++k) add(own.at[k], given.at[k]);
         store_pack(target + at, own);
       },
       [&](int at) { add(target[at], values[at]); });
@@ -186,10 +184,10 @@ template <typename T>
 void device_copy_columns(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride,
                          std::int64_t rows, std::int64_t cols, void* stream) {
   const auto fits = [](const T* base, std::int64_t stride) {
-    return is_aligned(base, 16) && stride % kLanes<T> == 0;
+    return is_aligned(base, 16) && stride % kWidest<T> == 0;
   };
-  const bool has_packs = cols % kLanes<T> == 0 && fits(from, from_stride) && fits(to, to_stride);
-  const auto run = has_packs ? copy_columns<kLanes<T>, T> : copy_columns<1, T>;
+  const bool has_packs = cols % kWidest<T> == 0 && fits(from, from_stride) && fits(to, to_stride);
+  const auto run = has_packs ? copy_columns<kWidest<T>, T> : copy_columns<1, T>;
   run(from, from_stride, to, to_stride, rows, cols, stream);
 }
 
@@ -210,8 +208,8 @@ void device_weights_from_channels_last(const ConvWeightShape& shape, const T* fr
 template <typename T>
 void device_biased_sum(const T* a, const T* b, const T* bias, T* sum, std::int64_t rows,
                        std::int64_t channels, void* stream) {
-  const bool has_packs = takes_packs<T, kLanes<T>>(channels, {a, b, sum});
-  const auto run = has_packs ? biased_sum<kLanes<T>, T> : biased_sum<1, T>;
+  const bool has_packs = takes_packs<T, kWidest<T>>(channels, {a, b, sum});
+  const auto run = has_packs ? biased_sum<kWidest<T>, T> : biased_sum<1, T>;
   run(a, b, bias, sum, rows, channels, stream);
 }
 
@@ -223,7 +221,7 @@ template <typename T>
 void device_column_sums(const T* x, float* sums, std::int64_t rows, std::int64_t cols,
                         void* stream) {
   const auto run =
-      takes_packs<T, kLanes<T>>(cols, {x}) ? column_sums<kLanes<T>, T> : column_sums<1, T>;
+      takes_packs<T, kWidest<T>>(cols, {x}) ? column_sums<kWidest<T>, T> : column_sums<1, T>;
   run(x, sums, rows, cols, stream);
 }
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <initializer_list>
-
 #include "core/device_launch.cuh"
 #include "core/device_pack.cuh"
 #include "models/kernels/elements.h"
@@ -159,10 +157,8 @@ __device__ void store_all(Pack<T, kLanes>& to, const float (&values)[kLanes]) {
 
 /// Whether rows of `channels` that begin at the pointers fall into packs.
 template <typename T, int kLanes>
-bool takes_packs(std::int64_t channels, std::initializer_list<const T*> maps) {
-  bool is_fit = channels % kLanes == 0;
-  for (const T* map : maps) is_fit = is_fit && is_aligned(map, kLanes * sizeof(T));
-  return is_fit;
+bool takes_packs(std::int64_t channels, std::initializer_list<const void*> maps) {
+  return channels % kLanes == 0 && are_aligned(maps, kLanes * sizeof(T));
 }
 
 }  // namespace kiln
