@@ -93,22 +93,6 @@ __global__ void keep_factors_kernel(const Keep keep, T* out, std::int64_t count)
   }
 }
 
-/// [rows, cols] each, to be laid side by side.
-template <typename T>
-struct Parts {
-  const T *first, *second, *third;
-};
-
-template <typename T, int V>
-__global__ void join_kernel(const Parts<T> parts, T* out, std::int64_t count, std::int64_t cols) {
-  const std::int64_t at = own_elements<V>();
-  if (at >= count) return;
-  const std::int64_t row = at / (3 * cols), column = at - row * 3 * cols;
-  const int part = column < cols ? 0 : column < 2 * cols ? 1 : 2;
-  const T* from = part == 0 ? parts.first : part == 1 ? parts.second : parts.third;
-  store_pack(out + at, load_pack<T, V>(from + row * cols + column - part * cols));
-}
-
 // A thread has these many columns of a row, in packs of V: those that begin at V * threadIdx.x,
 // V * (threadIdx.x + blockDim.x), ... A block has R rows at once, so that a barrier and the wait
 // for memory are paid for once.
@@ -474,20 +458,6 @@ void device_keep_factors(const DropoutSite& site, T* out, std::int64_t count, vo
 }
 
 template <typename T>
-void device_join(const T* first, const T* second, const T* third, T* out, std::int64_t rows,
-                 std::int64_t cols, void* stream) {
-  constexpr int V = kWidest<T>;
-  const Parts<T> parts{first, second, third};
-  const std::int64_t count = rows * 3 * cols;
-  if (cols % V == 0 && are_aligned({first, second, third, out}, 16)) {
-    return launch("join", join_kernel<T, V>, blocks_for(count / V), kElementThreads, stream, parts,
-                  out, count, cols);
-  }
-  launch("join", join_kernel<T, 1>, blocks_for(count), kElementThreads, stream, parts, out, count,
-         cols);
-}
-
-template <typename T>
 void device_residual_norm(const ResidualNorm<T>& a, const std::optional<DropoutSite>& keep,
                           std::int64_t rows, void* stream) {
   constexpr int V = kWidest<T>;
@@ -517,15 +487,14 @@ void device_residual_norm_backward(const ResidualNorm<T>& a, const std::optional
          NormGradients<T>{dn, dh, dx, dy}, sums, chunks);
 }
 
-#define KILN_INSTANTIATE(T)                                                                       \
-  template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);      \
-  template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);                \
-  template void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*);                 \
-  template void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*); \
-  template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&,   \
-                                     std::int64_t, void*);                                        \
-  template void device_residual_norm_backward(                                                    \
-      const ResidualNorm<T>&, const std::optional<DropoutSite>&, const T*, const T*, T*, T*,      \
+#define KILN_INSTANTIATE(T)                                                                     \
+  template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);    \
+  template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);              \
+  template void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*);               \
+  template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&, \
+                                     std::int64_t, void*);                                      \
+  template void device_residual_norm_backward(                                                  \
+      const ResidualNorm<T>&, const std::optional<DropoutSite>&, const T*, const T*, T*, T*,    \
       const ResidualNormSums&, std::int64_t, void*)
 KILN_INSTANTIATE(float);
 KILN_INSTANTIATE(Bf16);

@@ -23,11 +23,6 @@ void device_gelu_backward(const T* u, T* d, T* a, std::int64_t count, bool is_ta
 template <typename T>
 void device_keep_factors(const DropoutSite& site, T* out, std::int64_t count, void* stream);
 
-/// out [rows, 3 cols]: rows of the three, [rows, cols] each, side by side.
-template <typename T>
-void device_join(const T* first, const T* second, const T* third, T* out, std::int64_t rows,
-                 std::int64_t cols, void* stream);
-
 /// `a.keep` is not read, `keep` takes its place. At most kMaxDeviceColumns columns.
 constexpr std::int64_t kMaxDeviceColumns = 8192;
 template <typename T>

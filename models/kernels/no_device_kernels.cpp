@@ -35,10 +35,6 @@ void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*) {
   refuse();
 }
 template <typename T>
-void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*) {
-  refuse();
-}
-template <typename T>
 void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&, std::int64_t,
                           void*) {
   refuse();
@@ -99,7 +95,6 @@ void device_masked_patches(const MaskedPatches<T>&, std::int64_t, void*) {
   template void device_bias_gelu(T*, const T*, T*, std::int64_t, std::int64_t, bool, void*);      \
   template void device_gelu_backward(const T*, T*, T*, std::int64_t, bool, void*);                \
   template void device_keep_factors(const DropoutSite&, T*, std::int64_t, void*);                 \
-  template void device_join(const T*, const T*, const T*, T*, std::int64_t, std::int64_t, void*); \
   template void device_residual_norm(const ResidualNorm<T>&, const std::optional<DropoutSite>&,   \
                                      std::int64_t, void*);                                        \
   template void device_residual_norm_backward(                                                    \

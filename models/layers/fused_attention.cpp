@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "models/kernels/device_loops.h"
+#include "models/kernels/device_maps.h"
 #include "models/kernels/host_attention.h"
 #include "models/layers/attention.h"
 #include "models/layers/fused.h"
@@ -103,14 +103,17 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
     return parts;
   }
   static variable_list backward(AutogradContext*, const variable_list& gradients) {
-    variable_list rows;  // [B, L, H, d] each
-    for (const at::Tensor& part : gradients) rows.push_back(part.transpose(1, 2).contiguous());
-    const std::int64_t B = rows[0].size(0), L = rows[0].size(1), D = rows[0].numel() / (B * L);
-    const at::Tensor dqkv = at::empty({B, L, 3 * D}, rows[0].options());
+    const at::Tensor& dq = gradients[0];
+    const std::int64_t B = dq.size(0), L = dq.size(2), D = dq.size(1) * dq.size(3);
+    const at::Tensor dqkv = at::empty({B, L, 3 * D}, dq.options());
     with_host_type(dqkv, [&](auto zero) {
       using T = decltype(zero);
-      device_join<T>(host_data<T>(rows[0]), host_data<T>(rows[1]), host_data<T>(rows[2]),
-                     host_data<T>(dqkv), B * L, D, device_stream(dqkv));
+      T* to = host_data<T>(dqkv);
+      for (const at::Tensor& part : gradients) {
+        const at::Tensor rows = part.transpose(1, 2).contiguous();  // [B, L, H, d]
+        device_copy_columns<T>(host_data<T>(rows), D, to, 3 * D, B * L, D, device_stream(dqkv));
+        to += D;
+      }
     });
     return {dqkv, at::Tensor()};
   }
