@@ -3,6 +3,7 @@
 #include "models/kernels/device_loops.h"
 #include "models/kernels/device_maps.h"
 #include "models/kernels/device_patches.h"
+#include "models/kernels/device_residual_norm.h"
 #include "models/kernels/device_softmax.h"
 
 // Stands in for the .cu files in builds without CUDA.

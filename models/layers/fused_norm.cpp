@@ -1,7 +1,7 @@
 #include <array>
 
 #include "core/error.h"
-#include "models/kernels/device_loops.h"
+#include "models/kernels/device_residual_norm.h"
 #include "models/kernels/row_chunks.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"

@@ -9,6 +9,7 @@ kiln_test(core/micro_batch_pass_test.cpp DEPS core dist TORCH LIBS kiln::toy_tra
 kiln_test(core/on_all_ranks_test.cpp DEPS dist)
 kiln_test(core/optimizer_device_test.cpp DEPS core LIBS kiln::kernels_on_host)
 kiln_test(core/optimizer_test.cpp DEPS core TORCH LABELS gpu)
+kiln_test(core/optimizer_parity_test.cpp DEPS core TORCH)
 kiln_test(core/philox_test.cpp DEPS core)
 kiln_test(core/picture_test.cpp DEPS core TORCH)
 kiln_test(core/progress_bar_test.cpp DEPS core)

@@ -7,8 +7,8 @@
 
 #include <map>
 
-#include "core/philox.h"
 #include "models/layers/host_tensors.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
@@ -17,16 +17,10 @@ struct Inputs {
   at::Tensor q, k, v, mask;
 };
 
-at::Tensor random(at::IntArrayRef shape, std::int64_t number) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(6, Purpose::kNoise, number), x.data_ptr<float>(), x.numel());
-  return x;
-}
-
 Inputs inputs(std::int64_t L, std::int64_t S, bool has_mask, std::int64_t d = 8) {
   const std::int64_t B = 2, H = 3;
-  Inputs in{random({B, H, L, d}, 1), random({B, H, S, d}, 2), random({B, H, S, d}, 3), {}};
-  if (has_mask) in.mask = random({B, 1, 1, S}, 4).clamp_max(0.0) * 10.0;
+  Inputs in{normal({B, H, L, d}, 1), normal({B, H, S, d}, 2), normal({B, H, S, d}, 3), {}};
+  if (has_mask) in.mask = normal({B, 1, 1, S}, 4).clamp_max(0.0) * 10.0;
   return in;
 }
 
@@ -36,7 +30,7 @@ std::vector<at::Tensor> run(const Inputs& in, const Attend& attend) {
   const auto leaf = [](const at::Tensor& x) { return x.detach().clone().requires_grad_(); };
   const at::Tensor q = leaf(in.q), k = leaf(in.k), v = leaf(in.v);
   const at::Tensor out = attend(q, k, v, in.mask);
-  (out * random(out.sizes(), 5).to(out.options())).sum().backward();
+  (out * normal(out.sizes(), 5).to(out.options())).sum().backward();
   return {out.detach(), q.grad(), k.grad(), v.grad()};
 }
 

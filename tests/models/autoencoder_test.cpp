@@ -4,12 +4,12 @@
 #include <cmath>
 #include <set>
 
-#include "core/philox.h"
 #include "models/autoencoder/bottleneck.h"
 #include "models/autoencoder/codebook.h"
 #include "models/autoencoder/discriminator.h"
 #include "models/autoencoder/objective.h"
 #include "models/parameters.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
@@ -19,12 +19,6 @@ const bool kHasOneThread = [] {
   at::set_num_threads(1);
   return true;
 }();
-
-at::Tensor normal(at::IntArrayRef shape, std::int64_t position, at::ScalarType type = at::kDouble) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, position), x.data_ptr<float>(), x.numel());
-  return x.to(type);
-}
 
 AutoencoderOptions tiny_options(const std::string& preset) {
   AutoencoderOptions options;
@@ -48,8 +42,9 @@ Batch image_batch(std::int64_t first_position, std::int64_t size, const Objectiv
   Batch batch;
   batch.first_position = first_position;
   batch.num_samples = size;
-  batch.tensors["image"] =
-      (normal({size, 8, 8, 1}, first_position) * 60.0 + 128.0).clamp(0, 255).to(at::kByte);
+  batch.tensors["image"] = (normal({size, 8, 8, 1}, first_position, at::kDouble) * 60.0 + 128.0)
+                               .clamp(0, 255)
+                               .to(at::kByte);
   objective.prepare(batch, 7);
   return batch;
 }
@@ -93,7 +88,7 @@ TEST(DiagonalGaussian, KlIsTheMeanLogRatioOfItsSamples) {
   constexpr std::int64_t kSamples = 1'000'000;
   const at::Tensor moments = at::tensor({1.0, 2.0 * std::log(0.5)}, at::kDouble).view({1, 2, 1, 1});
   const auto q = DiagonalGaussian::from_moments(moments);
-  const at::Tensor z = q.sample(normal({kSamples, 1, 1, 1}, 0));
+  const at::Tensor z = q.sample(normal({kSamples, 1, 1, 1}, 0, at::kDouble));
   const at::Tensor log_ratio =
       (z.square() - (z - 1.0).square() / 0.25) * 0.5 - std::log(0.5);  // ln q(z) - ln N(z; 0, 1)
   EXPECT_NEAR(log_ratio.mean().item<double>(), q.kl().item<double>(), 0.00818);
@@ -107,9 +102,9 @@ TEST(DiagonalGaussian, ClampsTheLogVariance) {
 }
 
 TEST(Quantise, PassesGradientsStraightThroughAndAddsTheCommitment) {
-  const at::Tensor codes = normal({5, 3}, 1);
-  const at::Tensor z = normal({2, 3, 4, 4}, 2).requires_grad_();
-  const at::Tensor seen = normal({2, 3, 4, 4}, 3);  // dL/dz_q of the rest
+  const at::Tensor codes = normal({5, 3}, 1, at::kDouble);
+  const at::Tensor z = normal({2, 3, 4, 4}, 2, at::kDouble).requires_grad_();
+  const at::Tensor seen = normal({2, 3, 4, 4}, 3, at::kDouble);  // dL/dz_q of the rest
   const Quantised q = quantise(z, codes);
   ((q.z_q * seen).sum() + quantisation_loss(q, 0.25, /*is_legacy=*/false)).backward();
   const at::Tensor expected =
@@ -118,9 +113,9 @@ TEST(Quantise, PassesGradientsStraightThroughAndAddsTheCommitment) {
 }
 
 TEST(Quantise, CodesLearnFromTheirOwnTermAlone) {
-  const at::Tensor z = normal({2, 3, 4, 4}, 2);
+  const at::Tensor z = normal({2, 3, 4, 4}, 2, at::kDouble);
   for (const bool is_legacy : {false, true}) {
-    const at::Tensor codes = normal({5, 3}, 1).requires_grad_();
+    const at::Tensor codes = normal({5, 3}, 1, at::kDouble).requires_grad_();
     const Quantised q = quantise(z, codes);
     ((q.z_q * 100.0).sum() + quantisation_loss(q, 0.25, is_legacy)).backward();
     const at::Tensor rows = z.permute({0, 2, 3, 1}).reshape({-1, 3});
@@ -139,8 +134,9 @@ TEST(Quantise, TakesTheNearestCode) {
 }
 
 struct Toy {
-  at::Tensor first = normal({3, 3}, 4), last = normal({2, 3}, 5).requires_grad_(),
-             x = normal({3, 1}, 6);
+  at::Tensor first = normal({3, 3}, 4, at::kDouble),
+             last = normal({2, 3}, 5, at::kDouble).requires_grad_(),
+             x = normal({3, 1}, 6, at::kDouble);
   at::Tensor made() const { return last.mm(first.mm(x).tanh()); }
 };
 
@@ -276,7 +272,8 @@ TEST(AutoencoderObjective, PaddingIsCutOffAgain) {
   AutoencoderOptions options = tiny_options("tiny_kl");
   options.pad = 2;
   const auto objective = tiny(options);
-  const at::Tensor images = (normal({2, 8, 8, 1}, 9) * 60.0 + 128.0).clamp(0, 255).to(at::kByte);
+  const at::Tensor images =
+      (normal({2, 8, 8, 1}, 9, at::kDouble) * 60.0 + 128.0).clamp(0, 255).to(at::kByte);
   const at::Tensor x = objective->to_input(images);
   EXPECT_EQ(x.sizes(), (at::IntArrayRef{2, 1, 12, 12}));
   EXPECT_EQ(x.select(2, 0).max().item<float>(), -1.0f);

@@ -7,19 +7,13 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "core/philox.h"
 #include "models/kernels/elements.h"
 #include "models/kernels/measured_choice.h"
 #include "models/layers/fused.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
-
-at::Tensor random(at::IntArrayRef shape, std::int64_t number) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(4, Purpose::kNoise, number), x.data_ptr<float>(), x.numel());
-  return x;
-}
 
 /// What cublasLtMatmul() documents for these descriptors.
 void carry_out(const MatmulShape& s, const MatmulOperands& x) {
@@ -66,8 +60,8 @@ const std::vector<Sizes> kSizes = {{1, 1, 1}, {5, 3, 7}, {16, 8, 24}, {9, 17, 2}
 
 TEST(DeviceMatmul, HiddenLayerIsThatOfThePlainMlp) {
   for (const auto& [N, D, F] : kSizes) {
-    const at::Tensor x = random({N, D}, 1), w1 = random({F, D}, 2), b1 = random({F}, 3);
-    const at::Tensor w2 = random({D, F}, 4);
+    const at::Tensor x = normal({N, D}, 1), w1 = normal({F, D}, 2), b1 = normal({F}, 3);
+    const at::Tensor w2 = normal({D, F}, 4);
     const at::Tensor y = plain_mlp(x, {w1, b1, w2}, /*is_tanh=*/true);
     const at::Tensor u = at::empty({N, F}), a = at::empty({N, F});
     carry_out(gelu_shape(N, D, F), {.a = w1.data_ptr(),
@@ -82,9 +76,9 @@ TEST(DeviceMatmul, HiddenLayerIsThatOfThePlainMlp) {
 
 TEST(DeviceMatmul, WeightGradientIsThatOfALinearLayer) {
   for (const auto& [N, in, out] : kSizes) {
-    const at::Tensor x = random({N, in}, 1), dy = random({N, out}, 2);
-    const at::Tensor w = random({out, in}, 3).requires_grad_();
-    const at::Tensor b = random({out}, 4).requires_grad_();
+    const at::Tensor x = normal({N, in}, 1), dy = normal({N, out}, 2);
+    const at::Tensor w = normal({out, in}, 3).requires_grad_();
+    const at::Tensor b = normal({out}, 4).requires_grad_();
     at::linear(x, w, b).backward(dy);
     for (const bool is_added : {false, true}) {
       const at::Tensor dw = at::ones({out, in}), db = at::empty({out});
@@ -106,7 +100,7 @@ TEST(DeviceMatmul, CublasLtTakesAlignedShapesInBf16) {
   }
   const std::int64_t N = 128, D = 64, F = 256;
   const auto make = [](at::IntArrayRef shape) {
-    return random(shape, 1).to(at::Device(at::kCUDA, 0), at::kBFloat16);
+    return normal(shape, 1).to(at::Device(at::kCUDA, 0), at::kBFloat16);
   };
   const at::Tensor x = make({N, D}), w = make({F, D}), b = make({F}), u = make({N, F});
   const at::Tensor a = at::empty_like(u), dw = at::empty_like(w);

@@ -5,7 +5,6 @@
 
 #include "core/micro_batch_pass.h"
 #include "core/optimizer.h"
-#include "core/philox.h"
 #include "core/training_phase.h"
 #include "dist/gradient_exchange.h"
 #include "dist/local_communicator.h"
@@ -17,15 +16,10 @@
 #include "models/mae_options.h"
 #include "models/unet/unet.h"
 #include "tests/support/host_recorder.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
-
-at::Tensor normal(at::IntArrayRef shape, std::int64_t number) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, number), x.data_ptr<float>(), x.numel());
-  return x;
-}
 
 struct Trial {
   std::unique_ptr<Objective> objective;

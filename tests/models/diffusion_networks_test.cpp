@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "core/philox.h"
 #include "models/dit/dit.h"
 #include "models/latent_diffusion/options.h"
 #include "models/unet/unet.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
@@ -63,12 +63,6 @@ TEST(Dit, PublishedPresetsHaveThePublishedNumberOfParameters) {
   EXPECT_EQ(dit_parameters("dit_b"), 130'512'416);
   EXPECT_EQ(dit_parameters("dit_l"), 458'102'816);
   EXPECT_EQ(dit_parameters("dit_xl"), 675'129'632);
-}
-
-at::Tensor normal(at::IntArrayRef shape, std::int64_t position) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, position), x.data_ptr<float>(), x.numel());
-  return x;
 }
 
 at::Tensor run(const DiffusionNetwork& network, const at::Tensor& labels = {}) {

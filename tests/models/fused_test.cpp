@@ -1,81 +1,13 @@
 #include "models/layers/fused.h"
 
-#include <gtest/gtest.h>
-
-#include <functional>
-
-#include "core/philox.h"
 #include "models/kernels/row_chunks.h"
 #include "models/layers/leaf_gradient.h"
 #include "models/layers/matmul.h"
 #include "models/mae_input.h"
+#include "tests/support/fused_and_plain.h"
 
 namespace kiln {
 namespace {
-
-using Tensors = std::vector<at::Tensor>;
-using Call = std::function<Tensors(const Tensors&)>;
-
-at::Tensor random(at::IntArrayRef shape, std::int64_t number, at::ScalarType type = at::kFloat) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, number), x.data_ptr<float>(), x.numel());
-  return x.to(type);
-}
-
-/// Outputs, then the gradients of a sum of the outputs with fixed random weights.
-Tensors outputs_and_gradients(const Tensors& inputs, const Call& call) {
-  Tensors leaves;
-  for (const at::Tensor& x : inputs) {
-    leaves.push_back(x.defined() ? x.detach().clone().requires_grad_() : x);
-  }
-  Tensors results = call(leaves);
-  at::Tensor total;
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const at::Tensor weights =
-        random(results[i].sizes(), 100 + static_cast<std::int64_t>(i)).to(results[i].device());
-    const at::Tensor part = (results[i].to(at::kFloat) * weights).sum();
-    total = total.defined() ? total + part : part;
-  }
-  total.backward();
-  for (const at::Tensor& leaf : leaves) {
-    if (leaf.defined()) results.push_back(leaf.grad());
-  }
-  return results;
-}
-
-/// Within `tolerance` of the largest value: fp32 sums of different order, or bf16's rounding of
-/// what the plain version rounds at other places.
-void expect_same(const Tensors& inputs, const Call& fused, const Call& plain, double tolerance) {
-  const Tensors got = outputs_and_gradients(inputs, fused);
-  const Tensors expected = outputs_and_gradients(inputs, plain);
-  ASSERT_EQ(got.size(), expected.size());
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    ASSERT_TRUE(got[i].defined() && expected[i].defined()) << i;
-    EXPECT_EQ(got[i].sizes(), expected[i].sizes()) << i;
-    EXPECT_EQ(got[i].scalar_type(), expected[i].scalar_type()) << i;
-    const double largest = expected[i].to(at::kDouble).abs().max().item<double>();
-    const double error =
-        (got[i].to(at::kDouble) - expected[i].to(at::kDouble)).abs().max().item<double>();
-    EXPECT_LE(error, tolerance * largest) << "tensor " << i << ", largest value " << largest;
-  }
-}
-
-void expect_same_on(at::Device device, const Tensors& inputs, const Call& fused, const Call& plain,
-                    double tolerance) {
-  Tensors there;
-  for (const at::Tensor& x : inputs) there.push_back(x.defined() ? x.to(device) : x);
-  // Two products in fp32 there may differ in the order of their sums.
-  expect_same(there, fused, plain, device.is_cuda() ? 2 * tolerance : tolerance);
-}
-
-/// The host, and a GPU where there is one.
-std::vector<at::Device> devices() {
-  std::vector<at::Device> all = {at::kCPU};
-  if (torch::cuda::is_available()) all.emplace_back(at::kCUDA, 0);
-  return all;
-}
-
-double tolerance_of(at::ScalarType type) { return type == at::kFloat ? 5e-6 : 3e-2; }
 
 struct Case {
   at::ScalarType type;
@@ -99,8 +31,8 @@ std::vector<std::pair<Case, std::int64_t>> of_every_width(std::int64_t odd) {
 
 TEST(Fused, LinearIsThePlainOne) {
   for (const auto& [c, out] : of_every_width(17)) {
-    const Tensors inputs = {random({c.B, c.L, c.D}, 1, c.type), random({out, c.D}, 2, c.type),
-                            random({out}, 3, c.type)};
+    const Tensors inputs = {normal({c.B, c.L, c.D}, 1, c.type), normal({out, c.D}, 2, c.type),
+                            normal({out}, 3, c.type)};
     for (const at::Device device : devices()) {
       expect_same_on(
           device, inputs, [](const Tensors& x) { return Tensors{fused_linear(x[0], x[1], x[2])}; },
@@ -133,8 +65,8 @@ TEST(Fused, ProductsOfBf16AreThoseOfFp32Rounded) {
 TEST(Fused, MlpIsThePlainOne) {
   for (const auto& [c, hidden] : of_every_width(19)) {
     for (const bool is_tanh : {false, true}) {
-      const Tensors inputs = {random({c.B, c.L, c.D}, 1, c.type), random({hidden, c.D}, 2, c.type),
-                              random({hidden}, 3, c.type), random({c.D, hidden}, 4, c.type)};
+      const Tensors inputs = {normal({c.B, c.L, c.D}, 1, c.type), normal({hidden, c.D}, 2, c.type),
+                              normal({hidden}, 3, c.type), normal({c.D, hidden}, 4, c.type)};
       for (const at::Device device : devices()) {
         expect_same_on(
             device, inputs,
@@ -155,7 +87,7 @@ void expect_same_attention(const Case& c, std::int64_t heads, const at::Tensor& 
   for (const at::Device device : devices()) {
     const at::Tensor own_mask = mask.defined() ? mask.to(device) : mask;
     expect_same_on(
-        device, {random({c.B, c.L, 3 * c.D}, 1, c.type)},
+        device, {normal({c.B, c.L, 3 * c.D}, 1, c.type)},
         [&](const Tensors& x) {
           DropoutStream drop = stream;
           return Tensors{fused_self_attend(x[0], heads, own_mask, p, drop)};
@@ -221,14 +153,14 @@ TEST(Fused, ResidualNormIsThePlainOne) {
       SCOPED_TRACE(testing::Message() << c.B << " " << c.L << " " << c.D << " dropout "
                                       << norm.dropout << " by sample " << norm.is_by_sample);
       // Modulation as a network makes it: parts of one matrix.
-      const at::Tensor all = random({c.B, 1, 3 * c.D}, 9, c.type);
+      const at::Tensor all = normal({c.B, 1, 3 * c.D}, 9, c.type);
       const auto shape = norm.is_by_sample ? std::vector<std::int64_t>{c.B, 1, c.D}
                                            : std::vector<std::int64_t>{c.D};
       const auto maybe = [&](bool is_there, at::IntArrayRef sizes, std::int64_t number) {
-        return is_there ? random(sizes, number, c.type) : at::Tensor();
+        return is_there ? normal(sizes, number, c.type) : at::Tensor();
       };
       const Tensors inputs = {
-          random({c.B, c.L, c.D}, 1, c.type), maybe(norm.has_y, {c.B, c.L, c.D}, 2),
+          normal({c.B, c.L, c.D}, 1, c.type), maybe(norm.has_y, {c.B, c.L, c.D}, 2),
           maybe(norm.has_bias, {c.D}, 3),     maybe(norm.has_norm, shape, 4),
           maybe(norm.has_norm, shape, 5),     all};
       const DropoutStream stream(7, 1000);
@@ -256,92 +188,11 @@ TEST(Fused, ResidualNormIsThePlainOne) {
   }
 }
 
-TEST(Fused, GroupNormIsThePlainOne) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const bool has_silu : {false, true}) {
-      for (const bool has_shift : {false, true}) {
-        const at::Tensor maps = random({2, 24, 5, 7}, 1, type);
-        const Tensors inputs = {maps, random({24}, 2, type), random({24}, 3, type),
-                                has_shift ? random({2, 24}, 4, type) : at::Tensor()};
-        const auto input = [&](const Tensors& x) {
-          return GroupNormInput{.x = x[0],
-                                .gamma = x[1],
-                                .beta = x[2],
-                                .shift = x[3],
-                                .groups = 6,
-                                .has_silu = has_silu};
-        };
-        for (const at::Device device : devices()) {
-          expect_same_on(
-              device, inputs, [&](const Tensors& x) { return Tensors{fused_group_norm(input(x))}; },
-              [&](const Tensors& x) { return Tensors{plain_group_norm(input(x))}; },
-              tolerance_of(type));
-        }
-      }
-    }
-  }
-}
-
-TEST(Fused, ConvolutionIsThePlainOne) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const std::int64_t kernel : {1, 3}) {
-      for (const bool has_bias : {false, true}) {
-        const Tensors inputs = {random({2, 24, 6, 7}, 1, type),
-                                random({16, 24, kernel, kernel}, 2, type),
-                                has_bias ? random({16}, 3, type) : at::Tensor()};
-        const auto weights = [&](const Tensors& x) {
-          return ConvWeights{x[1], x[2], kernel == 3 ? 2 : 1, kernel / 2};
-        };
-        for (const at::Device device : devices()) {
-          expect_same_on(
-              device, inputs,
-              [&](const Tensors& x) { return Tensors{fused_conv(x[0], weights(x))}; },
-              [&](const Tensors& x) { return Tensors{plain_conv(x[0], weights(x))}; },
-              tolerance_of(type));
-        }
-      }
-    }
-  }
-}
-
-TEST(Fused, BiasedSumIsThePlainOne) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const std::int64_t channels : {24, 5}) {
-      const Tensors inputs = {random({2, channels, 6, 7}, 1, type),
-                              random({2, channels, 6, 7}, 2, type), random({channels}, 3, type)};
-      for (const at::Device device : devices()) {
-        expect_same_on(
-            device, inputs,
-            [](const Tensors& x) { return Tensors{fused_biased_sum(x[0], x[1], x[2])}; },
-            [](const Tensors& x) { return Tensors{plain_biased_sum(x[0], x[1], x[2])}; },
-            tolerance_of(type));
-      }
-    }
-  }
-}
-
-TEST(Fused, ChannelsAreJoinedAsByCat) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const std::int64_t second : {8, 5}) {
-      const Tensors inputs = {random({2, 24, 3, 7}, 1, type), random({2, second, 3, 7}, 2, type)};
-      for (const at::Device device : devices()) {
-        expect_same_on(
-            device, inputs,
-            [](const Tensors& x) { return Tensors{fused_channel_join(x[0], x[1])}; },
-            [](const Tensors& x) {
-              return Tensors{at::cat({x[0], x[1]}, 1)};
-            },
-            0.0);
-      }
-    }
-  }
-}
-
 TEST(Fused, EmbeddingAndCrossEntropyAreThePlainOnes) {
   const at::Tensor ids = at::tensor({4, 0, 4, 16, 3, 4}, at::kLong);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     expect_same(
-        {random({17, 5}, 1, type)},
+        {normal({17, 5}, 1, type)},
         [&](const Tensors& x) {
           return Tensors{fused_embedding(x[0], ids.view({2, 3}))};
         },
@@ -349,7 +200,7 @@ TEST(Fused, EmbeddingAndCrossEntropyAreThePlainOnes) {
           return Tensors{at::embedding(x[0], ids.view({2, 3}))};
         },
         tolerance_of(type));
-    const at::Tensor scores = random({6, 37}, 2, type);
+    const at::Tensor scores = normal({6, 37}, 2, type);
     for (const at::Device device : devices()) {
       const at::Tensor labels = ids.to(device), there = scores.to(device);
       expect_same(
@@ -369,8 +220,8 @@ TEST(Fused, MaskedInputIsThePlainOne) {
   shape.encoder.channels = 3;
   shape.encoder.patch = 4;
   const PixelNormalisation pixels({0.4, 0.5, 0.6}, {0.2, 0.3, 0.25});
-  const at::Tensor images = (random({2, 12, 20, 3}, 1) * 60 + 120).clamp(0, 255).to(at::kByte);
-  const at::Tensor ids = random({2, 15}, 2).argsort(std::int64_t{1});
+  const at::Tensor images = (normal({2, 12, 20, 3}, 1) * 60 + 120).clamp(0, 255).to(at::kByte);
+  const at::Tensor ids = normal({2, 15}, 2).argsort(std::int64_t{1});
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     for (const bool is_normalised : {false, true}) {
       shape.has_normalised_targets = is_normalised;
@@ -389,10 +240,10 @@ TEST(Fused, MaskedInputIsThePlainOne) {
 }
 
 TEST(Fused, ResultsDoNotDependOnThreads) {
-  const at::Tensor x = random({3, 50, 24}, 1), qkv = random({3, 50, 72}, 2);
+  const at::Tensor x = normal({3, 50, 24}, 1), qkv = normal({3, 50, 72}, 2);
   const auto results = [&] {
     return outputs_and_gradients(
-        {x, random({24}, 3), random({24}, 4), qkv, random({24}, 5)}, [](const Tensors& in) {
+        {x, normal({24}, 3), normal({24}, 4), qkv, normal({24}, 5)}, [](const Tensors& in) {
           DropoutStream none;
           const auto out = fused_residual_norm(
               {.x = in[0], .y = in[0], .bias = in[4], .gamma = in[1], .beta = in[2]}, none);
@@ -419,11 +270,11 @@ class CountingHook final : public torch::autograd::PostAccumulateGradHook {
 
 // In training gradients are added where they lie, and the exchange is told once.
 TEST(Fused, GradientsGoStraightHomeAndTellTheHook) {
-  const at::Tensor x = random({5, 8}, 1);
-  const at::Tensor plain = random({6, 8}, 2).requires_grad_();
+  const at::Tensor x = normal({5, 8}, 1);
+  const at::Tensor plain = normal({6, 8}, 2).requires_grad_();
   at::linear(x, plain).sum().backward();
 
-  at::Tensor trained = random({6, 8}, 2).requires_grad_();
+  at::Tensor trained = normal({6, 8}, 2).requires_grad_();
   trained.mutable_grad() = at::ones({6, 8});
   const void* home = trained.grad().data_ptr();
   int calls = 0;

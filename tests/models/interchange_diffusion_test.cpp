@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "core/error.h"
-#include "core/philox.h"
 #include "models/autoencoder/objective.h"
 #include "models/dit/dit.h"
 #include "models/interchange/huggingface.h"
@@ -13,6 +12,7 @@
 #include "models/latent_diffusion/objective.h"
 #include "models/parameters.h"
 #include "models/unet/unet.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
@@ -35,9 +35,7 @@ void fill(Objective& objective) {
   const at::NoGradGuard no_grad;
   std::int64_t index = 0;
   for (Parameter& p : objective.parameters(0)) {
-    const at::Tensor x = at::empty(p.tensor.sizes(), at::kFloat);
-    fill_normal(Philox(3, Purpose::kNoise, ++index), x.data_ptr<float>(), x.numel());
-    p.tensor.copy_(x);
+    p.tensor.copy_(normal(p.tensor.sizes(), ++index));
   }
 }
 

@@ -5,12 +5,12 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "core/philox.h"
 #include "models/dit/dit.h"
 #include "models/latent_diffusion/generate.h"
 #include "models/latent_diffusion/likelihood.h"
 #include "models/latent_diffusion/objective.h"
 #include "models/unet/unet.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
@@ -20,12 +20,6 @@ const bool kHasOneThread = [] {
   at::set_num_threads(1);
   return true;
 }();
-
-at::Tensor normal(at::IntArrayRef shape, std::int64_t position) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, position), x.data_ptr<float>(), x.numel());
-  return x;
-}
 
 DatasetInfo tiny_data(const char* kind) {
   DatasetInfo data;

@@ -3,19 +3,13 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "core/philox.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
 
-at::Tensor normal(at::IntArrayRef shape) {
-  const at::Tensor x = at::empty(shape, at::kFloat);
-  fill_normal(Philox(3, Purpose::kNoise, 1), x.data_ptr<float>(), x.numel());
-  return x;
-}
-
 TEST(PrincipalComponents, FindsTheAxesOfMostVariance) {
-  const at::Tensor rows = normal({4000, 3}) * at::tensor({1.0, 5.0, 2.0}) + 7.0;
+  const at::Tensor rows = normal({4000, 3}, 1) * at::tensor({1.0, 5.0, 2.0}) + 7.0;
   const auto found = PrincipalComponents::fit(rows, 2);
   EXPECT_NEAR(found.directions()[1][0].item<double>(), 1.0, 1e-2);
   EXPECT_NEAR(found.directions()[2][1].item<double>(), 1.0, 1e-2);
@@ -25,7 +19,7 @@ TEST(PrincipalComponents, FindsTheAxesOfMostVariance) {
 }
 
 TEST(PrincipalComponents, AllOfThemKeepDistances) {
-  const at::Tensor rows = normal({50, 4});
+  const at::Tensor rows = normal({50, 4}, 1);
   const at::Tensor projected = PrincipalComponents::fit(rows, 9).project(rows);
   EXPECT_EQ(projected.size(1), 4);
   EXPECT_LT((at::pdist(projected) - at::pdist(rows)).abs().max().item<double>(), 1e-4);

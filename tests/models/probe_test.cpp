@@ -1,24 +1,18 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "core/philox.h"
 #include "models/knn.h"
 #include "models/linear_probe.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 namespace {
-
-at::Tensor normal(std::int64_t position, std::int64_t rows, std::int64_t columns) {
-  const at::Tensor values = at::empty({rows, columns});
-  fill_normal(Philox(4, Purpose::kEvaluation, position), values.data_ptr<float>(), values.numel());
-  return values;
-}
 
 // Three classes around three far-apart centres.
 LabelledFeatures clusters(std::int64_t position, std::int64_t rows) {
   const at::Tensor labels = at::arange(rows, at::kLong).remainder(3);
   const at::Tensor centres = at::eye(3, 8) * 20;
-  return {centres.index_select(0, labels) + normal(position, rows, 8), labels};
+  return {centres.index_select(0, labels) + normal({rows, 8}, position), labels};
 }
 
 TEST(Knn, FindsClusters) {
@@ -40,16 +34,16 @@ TEST(Knn, WeighsVotesByCosine) {
 }
 
 TEST(Knn, ScaleOfFeaturesDoesNotMatter) {
-  const LabelledFeatures train = {normal(0, 50, 8), at::arange(50, at::kLong).remainder(4)};
-  const at::Tensor queries = normal(1, 600, 8);
+  const LabelledFeatures train = {normal({50, 8}, 0), at::arange(50, at::kLong).remainder(4)};
+  const at::Tensor queries = normal({600, 8}, 1);
   const at::Tensor scaled = knn_predict({train.features * 8, train.labels}, queries * 0.5, 4);
   EXPECT_TRUE(scaled.equal(knn_predict(train, queries, 4)));
 }
 
 TEST(LinearProbe, SeparatesLinearClasses) {
-  const at::Tensor direction = normal(0, 8, 1);
+  const at::Tensor direction = normal({8, 1}, 0);
   const auto labelled = [&](std::int64_t position, std::int64_t rows) {
-    const at::Tensor x = normal(position, rows, 8);
+    const at::Tensor x = normal({rows, 8}, position);
     return LabelledFeatures{x, x.mm(direction).squeeze(1).gt(0).to(at::kLong)};
   };
   const LabelledFeatures train = labelled(1, 2'000), test = labelled(2, 1'000);
@@ -67,7 +61,7 @@ TEST(LinearProbe, ScaleOfFeaturesDoesNotMatter) {
 
 TEST(LinearProbe, StopsWhereThePenalisedGradientVanishes) {
   // Balanced labels that do not depend on the features: the best weights are zero.
-  const at::Tensor x = normal(0, 64, 4);
+  const at::Tensor x = normal({64, 4}, 0);
   const LabelledFeatures train = {at::cat({x, x}),
                                   at::cat({at::zeros({64}, at::kLong), at::ones({64}, at::kLong)})};
   const LinearProbe probe = LinearProbe::fit(train, 2);
