@@ -9,12 +9,13 @@
 namespace kiln {
 
 /// How an image becomes the model's input: `region` of the source is resized to `width` x `height`,
-/// of which `window` is kept.
+/// of which `window` is kept, from right to left if mirrored.
 struct Framing {
   Box region;
   std::int64_t width = 0;
   std::int64_t height = 0;
   Box window;
+  bool is_mirrored = false;
 };
 
 /// The crop of torchvision's RandomResizedCrop, which MAE and most others train with: ten tries to

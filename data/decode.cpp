@@ -23,11 +23,17 @@ std::unique_ptr<ImageDecoder::Format> open_format(std::span<const std::uint8_t> 
 ImageDecoder::ImageDecoder(std::span<const std::uint8_t> file)
     : format_(open_format(file)), size_(format_->stored_size()) {}
 
-Image ImageDecoder::decode(const Box& region, std::int64_t channels) {
+ImageView ImageDecoder::decode(const Box& region, std::int64_t channels, Image& memory) {
   const int orientation = format_->orientation();
-  if (orientation == 1) return format_->decode(region, channels);
-  return apply_orientation(format_->decode(stored_box(region, orientation, size_), channels),
-                           orientation);
+  if (orientation == 1) return format_->decode(region, channels, memory);
+  const Box stored = stored_box(region, orientation, size_);
+  memory = apply_orientation(format_->decode(stored, channels, memory), orientation);
+  return memory;
+}
+
+Image ImageDecoder::decode(std::int64_t channels) {
+  Image memory;
+  return copy_of(decode({0, 0, width(), height()}, channels, memory));
 }
 
 // TIFF inside EXIF: byte order, offset of the first directory, whose entries are (tag, type, count,
@@ -77,7 +83,7 @@ constexpr std::array<Turn, 9> kTurns = {{{false, false, false},
 
 }  // namespace
 
-Image apply_orientation(const Image& stored, int orientation) {
+Image apply_orientation(const ImageView& stored, int orientation) {
   const Turn turn = kTurns[static_cast<std::size_t>(orientation)];
   Image shown(turn.transpose ? stored.height : stored.width,
               turn.transpose ? stored.width : stored.height, stored.channels);

@@ -27,7 +27,7 @@ class ImageDecoder {
     virtual Box stored_size() const = 0;
     virtual std::int64_t stored_channels() const = 0;
     virtual int orientation() const { return 1; }
-    virtual Image decode(const Box& region, std::int64_t channels) = 0;
+    virtual ImageView decode(const Box& region, std::int64_t channels, Image& memory) = 0;
   };
 
   explicit ImageDecoder(std::span<const std::uint8_t> file);
@@ -36,9 +36,11 @@ class ImageDecoder {
   std::int64_t height() const { return is_transposed() ? size_.width : size_.height; }
   /// 1 or 3, as stored.
   std::int64_t channels() const { return format_->stored_channels(); }
-  /// The pixels of `region`, equal to those of a full decode. May be called once.
-  Image decode(const Box& region, std::int64_t channels);
-  Image decode(std::int64_t channels) { return decode({0, 0, width(), height()}, channels); }
+  /// The pixels of `region`, equal to those of a full decode, somewhere in `memory`, which is
+  /// reshaped as needed. May be called once.
+  ImageView decode(const Box& region, std::int64_t channels, Image& memory);
+  /// All pixels.
+  Image decode(std::int64_t channels);
 
  private:
   bool is_transposed() const { return format_->orientation() >= 5; }
@@ -55,7 +57,7 @@ std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality);
 /// The orientation (1 to 8) an EXIF block asks for; 1 if it says nothing or is damaged.
 int exif_orientation(std::span<const std::uint8_t> exif);
 /// Turns stored pixels into the picture as shown.
-Image apply_orientation(const Image& stored, int orientation);
+Image apply_orientation(const ImageView& stored, int orientation);
 /// Where a box of the picture as shown lies among stored pixels of the given size.
 Box stored_box(const Box& shown, int orientation, const Box& stored_size);
 

@@ -32,20 +32,6 @@ const FieldInfo& image_field(const Dataset& dataset) {
   return field;
 }
 
-void flip_row(std::uint8_t* row, std::int64_t width, std::int64_t channels) {
-  for (std::int64_t left = 0, right = width - 1; left < right; ++left, --right) {
-    std::swap_ranges(row + left * channels, row + (left + 1) * channels, row + right * channels);
-  }
-}
-
-Image cut(const Image& from, const Box& box) {
-  Image out(box.width, box.height, from.channels);
-  for (std::int64_t y = 0; y < box.height; ++y) {
-    std::copy_n(from.row(box.top + y) + box.left * from.channels, out.row_bytes(), out.row(y));
-  }
-  return out;
-}
-
 class ImageSource : public BatchSource {
  public:
   ImageSource(std::shared_ptr<const Dataset> dataset, const ImageOptions& options,
@@ -79,7 +65,6 @@ class ImageSource : public BatchSource {
       const Dataset::Place place = dataset_->locate(ids[i]);
       const auto shard = dataset_->shard(place.shard);
       read_image(*shard, ids[i], place.row, position, image);
-      if (options_.flip) flip(image, position);
       if (has_labels_) {
         batch.at("label").data_ptr<std::int64_t>()[row_begin + static_cast<std::int64_t>(i)] =
             read_label(*shard, place.row);
@@ -90,27 +75,29 @@ class ImageSource : public BatchSource {
  private:
   void read_image(const Shard& shard, std::int64_t id, std::int64_t row, std::int64_t position,
                   std::uint8_t* out) const {
+    thread_local Image memory;
     if (is_encoded(field_)) {
       thread_local std::vector<std::uint8_t> file;
       shard.read_row("image", row, file);
       try {
         ImageDecoder decoder(file);
         const Framing framing = frame(decoder.width(), decoder.height(), position);
-        const Image region = decoder.decode(framing.region, info_.channels);
-        resize_bicubic(region, framing.width, framing.height, framing.window, out);
+        make(decoder.decode(framing.region, info_.channels, memory), framing, out);
       } catch (const Error& error) {
         throw data_error("{}: the image cannot be decoded: {}", describe(id), error.what());
       }
-    } else if (is_stored_as_seen()) {
+    } else if (is_stored_as_seen() && !is_mirrored(position)) {
       shard.read_rows("image", row, 1, out);
     } else {
-      thread_local Image stored;
-      stored = Image(field_.shape[1], field_.shape[0], info_.channels);
-      shard.read_rows("image", row, 1, stored.pixels.data());
-      const Framing framing = frame(stored.width, stored.height, position);
-      resize_bicubic(cut(stored, framing.region), framing.width, framing.height, framing.window,
-                     out);
+      memory.reshape(field_.shape[1], field_.shape[0], info_.channels);
+      shard.read_rows("image", row, 1, memory.pixels.data());
+      const Framing framing = frame(memory.width, memory.height, position);
+      make({memory, framing.region}, framing, out);
     }
+  }
+
+  static void make(const ImageView& region, const Framing& framing, std::uint8_t* out) {
+    resize_bicubic(region, framing.width, framing.height, framing.window, framing.is_mirrored, out);
   }
 
   bool is_stored_as_seen() const {
@@ -118,19 +105,24 @@ class ImageSource : public BatchSource {
            field_.shape[1] == info_.width;
   }
 
-  Framing frame(std::int64_t width, std::int64_t height, std::int64_t position) const {
-    if (options_.crop == "center") return frame_center(width, height, info_.width);
-    const Philox stream(seed_, Purpose::kCrop, position);
-    return frame_region(
-        random_resized_crop(stream, width, height, options_.crop_scale, options_.crop_ratio),
-        info_.width);
+  bool is_mirrored(std::int64_t position) const {
+    return options_.flip && Philox(seed_, Purpose::kFlip, position).uniform(0) >= 0.5f;
   }
 
-  void flip(std::uint8_t* image, std::int64_t position) const {
-    if (Philox(seed_, Purpose::kFlip, position).uniform(0) < 0.5f) return;
-    for (std::int64_t y = 0; y < info_.height; ++y) {
-      flip_row(image + y * info_.width * info_.channels, info_.width, info_.channels);
+  Framing frame(std::int64_t width, std::int64_t height, std::int64_t position) const {
+    Framing framing;
+    if (options_.crop == "center") {
+      framing = frame_center(width, height, info_.width);
+    } else if (options_.crop == "none") {
+      framing = {{0, 0, width, height}, width, height, {0, 0, width, height}};
+    } else {
+      const Philox stream(seed_, Purpose::kCrop, position);
+      framing = frame_region(
+          random_resized_crop(stream, width, height, options_.crop_scale, options_.crop_ratio),
+          info_.width);
     }
+    framing.is_mirrored = is_mirrored(position);
+    return framing;
   }
 
   std::shared_ptr<const Dataset> dataset_;

@@ -81,20 +81,23 @@ class JpegFormat : public ImageDecoder::Format {
   }
   int orientation() const override { return orientation_; }
 
-  Image decode(const Box& region, std::int64_t channels) override {
+  ImageView decode(const Box& region, std::int64_t channels, Image& memory) override {
     const bool is_cmyk = codec_.jpeg_color_space == JCS_CMYK || codec_.jpeg_color_space == JCS_YCCK;
     codec_.out_color_space = is_cmyk ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
     codec_.dct_method = JDCT_ISLOW;
     codec_.do_fancy_upsampling = TRUE;
-    Image decoded = decode_rows(region);
-    return is_cmyk ? convert_cmyk(decoded, channels) : decoded;
+    const ImageView decoded = decode_rows(region, memory);
+    if (!is_cmyk) return decoded;
+    memory = convert_cmyk(decoded, channels);
+    return memory;
   }
 
  private:
   // Pixels beyond the region that smooth chroma upsampling looks at, with room for 4:1:0.
   static constexpr std::int64_t kMargin = 8;
 
-  Image decode_rows(const Box& region) {
+  // Rows come as wide as the library crops: to whole blocks.
+  ImageView decode_rows(const Box& region, Image& memory) {
     JDIMENSION first = 0;
     guard(errors_, [&] {
       jpeg_start_decompress(&codec_);
@@ -105,38 +108,38 @@ class JpegFormat : public ImageDecoder::Format {
       auto width = static_cast<JDIMENSION>(right - left);
       if (width < codec_.output_width) jpeg_crop_scanline(&codec_, &first, &width);
     });
-    const std::int64_t channels = codec_.out_color_components;
-    const std::int64_t skipped = (region.left - static_cast<std::int64_t>(first)) * channels;
-    Image out(region.width, region.height, channels);
-    std::vector<std::uint8_t> line(static_cast<std::size_t>(codec_.output_width * channels));
-    JSAMPROW rows[1] = {line.data()};
+    memory.reshape(codec_.output_width, region.height, codec_.out_color_components);
     guard(errors_, [&] {
       if (region.top > 0) jpeg_skip_scanlines(&codec_, static_cast<JDIMENSION>(region.top));
       for (std::int64_t y = 0; y < region.height; ++y) {
-        jpeg_read_scanlines(&codec_, rows, 1);
-        std::copy_n(line.data() + skipped, out.row_bytes(), out.row(y));
+        JSAMPROW row = memory.row(y);
+        jpeg_read_scanlines(&codec_, &row, 1);
       }
       jpeg_abort_decompress(&codec_);
     });
-    return out;
+    const std::int64_t left = region.left - static_cast<std::int64_t>(first);
+    return {memory, {left, 0, region.width, region.height}};
   }
 
   // Adobe's files hold the inks inverted.
-  Image convert_cmyk(const Image& inks, std::int64_t channels) const {
+  Image convert_cmyk(const ImageView& inks, std::int64_t channels) const {
     Image out(inks.width, inks.height, channels);
     const int flip = codec_.saw_Adobe_marker ? 255 : 0;
     std::uint8_t* to = out.pixels.data();
-    for (std::size_t i = 0; i < inks.pixels.size(); i += 4, to += channels) {
-      const int white = 255 - (inks.pixels[i + 3] ^ flip);
-      int rgb[3];
-      for (std::size_t c = 0; c < 3; ++c) {
-        rgb[c] = std::max(white - multiply_unit(inks.pixels[i + c] ^ flip, white), 0);
-      }
-      if (channels == 3) {
-        std::copy_n(rgb, 3, to);
-      } else {
-        *to = static_cast<std::uint8_t>((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 32768) >>
-                                        16);
+    for (std::int64_t y = 0; y < inks.height; ++y) {
+      const std::uint8_t* ink = inks.row(y);
+      for (std::int64_t x = 0; x < inks.width; ++x, ink += 4, to += channels) {
+        const int white = 255 - (ink[3] ^ flip);
+        int rgb[3];
+        for (std::size_t c = 0; c < 3; ++c) {
+          rgb[c] = std::max(white - multiply_unit(ink[c] ^ flip, white), 0);
+        }
+        if (channels == 3) {
+          std::copy_n(rgb, 3, to);
+        } else {
+          *to = static_cast<std::uint8_t>(
+              (rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 32768) >> 16);
+        }
       }
     }
     return out;

@@ -75,8 +75,8 @@ class PngFormat : public ImageDecoder::Format {
     return exif_orientation(block);
   }
 
-  // A PNG unpacks from the top in whole rows; the region is cut out.
-  Image decode(const Box& region, std::int64_t channels) override {
+  // A PNG unpacks from the top in whole rows.
+  ImageView decode(const Box& region, std::int64_t channels, Image& memory) override {
     const Box size = stored_size();
     guard(errors_, [&] {
       png_set_expand(codec_);
@@ -87,18 +87,13 @@ class PngFormat : public ImageDecoder::Format {
       png_set_interlace_handling(codec_);
       png_read_update_info(codec_, info_);
     });
-    Image whole(size.width, size.height, channels);
-    KILN_CHECK(static_cast<std::int64_t>(png_get_rowbytes(codec_, info_)) == whole.row_bytes(),
+    memory.reshape(size.width, size.height, channels);
+    KILN_CHECK(static_cast<std::int64_t>(png_get_rowbytes(codec_, info_)) == memory.row_bytes(),
                "a PNG row of {} bytes", png_get_rowbytes(codec_, info_));
     std::vector<png_bytep> rows;
-    for (std::int64_t y = 0; y < size.height; ++y) rows.push_back(whole.row(y));
+    for (std::int64_t y = 0; y < size.height; ++y) rows.push_back(memory.row(y));
     guard(errors_, [&] { png_read_image(codec_, rows.data()); });
-    if (region == size) return whole;
-    Image out(region.width, region.height, channels);
-    for (std::int64_t y = 0; y < region.height; ++y) {
-      std::copy_n(whole.row(region.top + y) + region.left * channels, out.row_bytes(), out.row(y));
-    }
-    return out;
+    return {memory, region};
   }
 
  private:

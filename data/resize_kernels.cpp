@@ -50,6 +50,8 @@ TapTable::TapTable(std::int64_t in_size, std::int64_t out_size, std::int64_t beg
   const std::int64_t width = static_cast<std::int64_t>(std::ceil(support)) * 2 + 1;
   weights.resize(static_cast<std::size_t>(count * width));
   taps.reserve(static_cast<std::size_t>(count));
+  high_pairs.reserve(weights.size() / 2 + taps.capacity());
+  low_pairs.reserve(weights.size() / 2 + taps.capacity());
   std::vector<double> exact(static_cast<std::size_t>(width) + 1);
   for (std::int64_t i = 0; i < count; ++i) {
     const double center = (static_cast<double>(begin + i) + 0.5) * scale;
@@ -82,8 +84,6 @@ void resize_two_lines_rgb(const std::uint8_t* in0, const std::uint8_t* in1, cons
   constexpr char z = -1;  // a zero byte
   const __m256i to_pairs =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(0, z, 3, z, 1, z, 4, z, 2, z, 5, z, z, z, z, z));
-  const __m256i pack_bytes =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, z, z, z, z, z, z, z, z, z, z, z, z, z));
   for (const Taps& taps : table.taps) {
     __m256i high = _mm256_setzero_si256();
     __m256i low = _mm256_set1_epi32(kHalf);
@@ -97,14 +97,13 @@ void resize_two_lines_rgb(const std::uint8_t* in0, const std::uint8_t* in1, cons
       low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, _mm256_set1_epi32(*low_pair++)));
     }
     const __m256i sums = finish(high, low);
-    const __m256i clamped =
-        _mm256_min_epi16(_mm256_max_epi16(_mm256_packs_epi32(sums, sums), _mm256_setzero_si256()),
-                         _mm256_set1_epi16(255));
-    const __m256i bytes = _mm256_shuffle_epi8(clamped, pack_bytes);
+    // Both packings saturate. The fourth byte is overwritten by the next pixel.
+    const __m256i words = _mm256_packs_epi32(sums, sums);
+    const __m256i bytes = _mm256_packus_epi16(words, words);
     const std::int32_t rgb0 = _mm256_extract_epi32(bytes, 0);
     const std::int32_t rgb1 = _mm256_extract_epi32(bytes, 4);
-    std::memcpy(out0, &rgb0, 3);
-    std::memcpy(out1, &rgb1, 3);
+    std::memcpy(out0, &rgb0, 4);
+    std::memcpy(out1, &rgb1, 4);
     out0 += 3;
     out1 += 3;
   }
@@ -119,6 +118,25 @@ void resize_line(const std::uint8_t* in, std::int64_t channels, const TapTable& 
       for (std::int64_t k = 0; k < taps.count; ++k) sum += from[k * channels] * taps.weights[k];
       *out++ = static_cast<std::uint8_t>(std::clamp(sum >> TapTable::kPrecisionBits, 0, 255));
     }
+  }
+}
+
+void mirror_line(const std::uint8_t* in, std::int64_t width, std::int64_t channels,
+                 std::uint8_t* out) {
+  const std::uint8_t* from = in + width * channels;  // the end of what is left
+  std::int64_t left = width;
+  if (channels == 3) {
+    // Five pixels at a time: the 15 bytes before `from`, and one more, which is not used.
+    constexpr char z = -1;
+    const __m128i backwards = _mm_setr_epi8(13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, z);
+    for (; left > 5; left -= 5, from -= 15, out += 15) {
+      const __m128i pixels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from - 16));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_shuffle_epi8(pixels, backwards));
+    }
+  }
+  for (; left > 0; --left, out += channels) {
+    from -= channels;
+    std::memcpy(out, from, static_cast<std::size_t>(channels));
   }
 }
 

@@ -35,13 +35,20 @@ struct TapTable {
 /// Bytes that must be readable beyond the end of lines given to the kernels.
 inline constexpr std::int64_t kLineSlack = 16;
 
+/// Bytes that must be writable beyond the end of the lines that resize_two_lines_rgb makes.
+inline constexpr std::int64_t kResultSlack = 1;
+
 /// Two lines of RGB at once: out[x] = sum of weights * in, rounded to 8 bits, for every output of
-/// the table. Lines need kLineSlack.
+/// the table, in its order. Lines need kLineSlack; both may be the same.
 void resize_two_lines_rgb(const std::uint8_t* in0, const std::uint8_t* in1, const TapTable& table,
                           std::uint8_t* out0, std::uint8_t* out1);
 
 /// One line of any number of channels.
 void resize_line(const std::uint8_t* in, std::int64_t channels, const TapTable& table,
+                 std::uint8_t* out);
+
+/// The pixels of a line from right to left, each with its channels in order.
+void mirror_line(const std::uint8_t* in, std::int64_t width, std::int64_t channels,
                  std::uint8_t* out);
 
 /// One output line out of the input lines that taps name: `rows` is the first of them, `stride`
