@@ -68,6 +68,8 @@ class Philox {
          static_cast<std::uint32_t>(position_), static_cast<std::uint32_t>(position_ >> 32)},
         key_);
   }
+  /// The words of blocks first .. first + count - 1: those of block(), many at a time.
+  void blocks(std::uint64_t first, std::int64_t count, std::uint32_t* words) const;
   KILN_HOST_DEVICE std::uint32_t word(std::uint64_t number) const {
     return block(number / 4)[number % 4];
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -18,6 +19,31 @@ TEST(Philox, MatchesPublishedKnownAnswers) {
             (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, ManyBlocksAreTheSingleOnes) {
+  const Philox stream(0x123456789abcdefull, Purpose::kDropout, std::int64_t{1} << 40);
+  // From one block to several vectors of them and a rest; across the border of the lower word.
+  for (const std::uint64_t first : {0ull, 3ull, 0xfffffff0ull, 0xfffffffffffffff0ull - 100}) {
+    for (const std::int64_t count : {0, 1, 7, 8, 37}) {
+      std::vector<std::uint32_t> words(static_cast<std::size_t>(4 * count));
+      stream.blocks(first, count, words.data());
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto expected = stream.block(first + static_cast<std::uint64_t>(i));
+        EXPECT_TRUE(std::equal(expected.begin(), expected.end(), words.begin() + 4 * i))
+            << first << " + " << i;
+      }
+    }
+  }
+}
+
+TEST(Philox, FillsWithTheNumbersOfTheStream) {
+  const Philox stream(3, Purpose::kNoise, 9);
+  for (const std::int64_t count : {1, 6, 255, 256, 1001}) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    fill_uniform(stream, values.data(), count);
+    for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], stream.uniform(i)) << i;
+  }
 }
 
 TEST(Philox, StreamsDifferByPurposeAndPosition) {
