@@ -7,7 +7,8 @@
 
 namespace kiln {
 
-/// Attention of one head of one sample over host memory, T = float or Bf16, arithmetic in fp32:
+/// Attention of one head of one sample over host memory, T = float or Bf16, arithmetic in fp32 but
+/// for products of bf16 where the processor has them (host_attention_bf16.h):
 /// out = (softmax(scale q k^T) * keep) v, with q and out [L, d], k and v [S, d]. Rows lie `stride`
 /// elements apart, so that a head is read and written where the packed matrix has it.
 ///

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "models/kernels/host_attention.h"
+
+// What host_attention.cpp and host_attention_bf16.cpp do with single rows of scores.
+
+namespace kiln::attention_rows {
+
+constexpr std::int64_t kLanes = 16;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// Memory of the calling thread, apart for every number; what was in it is kept where it suffices.
+template <typename T>
+T* scratch(std::size_t number, std::int64_t count) {
+  static thread_local std::vector<std::vector<T>> memory;
+  if (memory.size() <= number) memory.resize(number + 1);
+  auto& mine = memory[number];
+  if (mine.size() < static_cast<std::size_t>(count)) mine.resize(static_cast<std::size_t>(count));
+  return mine.data();
+}
+
+/// Queries at once: their scores fit in the second cache.
+inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
+  constexpr std::int64_t kBlockScores = 64 * 1024;
+  return std::min(L, std::max<std::int64_t>(16, kBlockScores / S / 16 * 16));
+}
+
+[[gnu::noinline]] inline float highest_of(const float* __restrict s, std::int64_t count) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -kInfinity);
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] = s[i + j] > lanes[j] ? s[i + j] : lanes[j];
+  }
+  for (std::int64_t i = whole; i < count; ++i) lanes[0] = std::max(lanes[0], s[i]);
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
+/// s becomes exp(scale s - shift).
+[[gnu::noinline]] inline void exponentials(float* __restrict s, float scale, float shift,
+                                           std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) s[i] = exponential(scale * s[i] - shift);
+}
+
+[[gnu::noinline]] inline float sum_of(const float* __restrict s, std::int64_t count) {
+  float lanes[kLanes] = {};
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += s[i + j];
+  }
+  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += s[i];
+  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
+    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
+  }
+  return lanes[0];
+}
+
+/// s, times `scale` the scores of one query, becomes exp(scale s - highest); returns what the
+/// weights are to be multiplied by, 0 where the query sees nothing, and writes lse.
+inline float unnormalised_weights(float* s, float scale, std::int64_t count, float& lse) {
+  const float highest = scale * highest_of(s, count);
+  const bool is_blind = highest == -kInfinity;
+  exponentials(s, scale, is_blind ? 0.0f : highest, count);
+  const float sum = sum_of(s, count);
+  lse = is_blind ? 0.0f : highest + std::log(sum);
+  return is_blind ? 0.0f : 1.0f / sum;
+}
+
+template <typename T>
+void hide(const AttentionHead<T>& head, std::int64_t row, float* s) {
+  if (!head.mask) return;
+  const bool* visible = head.mask + row * head.mask_row_stride;
+  for (std::int64_t i = 0; i < head.S; ++i) {
+    if (!visible[i * head.mask_column_stride]) s[i] = -kInfinity;
+  }
+}
+
+/// Null: nothing is dropped.
+template <typename T>
+const float* keep_row(const AttentionHead<T>& head, std::int64_t row) {
+  if (!head.keep) return nullptr;
+  static thread_local std::vector<float> keep;
+  keep.resize(static_cast<std::size_t>(head.S));
+  head.keep->fill(head.first_element + row * head.S, head.S, keep.data());
+  return keep.data();
+}
+
+template <typename T>
+float dot(const T* __restrict x, const T* __restrict y, std::int64_t count) {
+  float total = 0.0f;
+  for (std::int64_t i = 0; i < count; ++i) total += load(x[i]) * load(y[i]);
+  return total;
+}
+
+/// sum_j p_j dp_j of a query, in the form that needs no second pass (Dao et al.,
+/// arXiv:2205.14135).
+template <typename T>
+float weighted_gradient(const AttentionHead<T>& head, const T* dout, std::int64_t row) {
+  return dot(static_cast<const T*>(head.out) + row * head.out_stride, dout + row * head.out_stride,
+             head.d);
+}
+
+}  // namespace kiln::attention_rows
