@@ -19,6 +19,7 @@
 #include "launch/run_parts.h"
 #include "launch/world.h"
 #include "models/frechet.h"
+#include "models/latent_diffusion/objective.h"
 #include "models/linear_probe.h"
 #include "models/principal_components.h"
 

@@ -9,6 +9,7 @@
 #include "data/loader.h"
 #include "launch/latent_statistics.h"
 #include "models/frechet.h"
+#include "models/latent_diffusion/objective.h"
 
 // D = C H W values of a latent.
 

@@ -11,6 +11,7 @@
 #include "core/progress_bar.h"
 #include "core/work.h"
 #include "models/autoencoder/objective.h"
+#include "models/latent_diffusion/objective.h"
 
 namespace kiln {
 

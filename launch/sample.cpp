@@ -16,6 +16,7 @@
 #include "launch/loaded_model.h"
 #include "launch/picture_maker.h"
 #include "launch/world.h"
+#include "models/latent_diffusion/objective.h"
 
 namespace kiln {
 namespace {

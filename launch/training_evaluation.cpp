@@ -10,6 +10,7 @@
 #include "launch/evaluations.h"
 #include "launch/features.h"
 #include "models/evaluation.h"
+#include "models/latent_diffusion/objective.h"
 
 namespace kiln {
 

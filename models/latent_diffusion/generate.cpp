@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "models/latent_diffusion/objective.h"
 
 namespace kiln {
 namespace {

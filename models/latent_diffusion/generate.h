@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "models/diffusion/samplers.h"
-#include "models/latent_diffusion/objective.h"
 
 namespace kiln {
+
+class LatentDiffusion;
+struct Conditioning;
 
 struct GenerateOptions {
   SamplerOptions sampler;
