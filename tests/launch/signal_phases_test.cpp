@@ -2,7 +2,7 @@
 // grace, always resumable. Each phase is made long enough to be met
 // (tests/support/failing_calls.c).
 //
-// KILN_SIGNAL_REPEATS: times per phase, 3 unless set.
+// KILN_SIGNAL_REPEATS: times per phase, 2 unless set: to the supervisor, then to a rank.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -95,7 +95,7 @@ class SignalPhases : public testing::TestWithParam<int> {
 
 TEST_P(SignalPhases, EndIn75AndTheRunGoesOn) {
   const char* text = std::getenv("KILN_SIGNAL_REPEATS");
-  const int repeats = text ? std::atoi(text) : 3;
+  const int repeats = text ? std::atoi(text) : 2;
   const auto run_dir = fresh_folder("signal_phases") / "run";
   std::mt19937 random(17);
   for (int i = 0; i < repeats; ++i) {
