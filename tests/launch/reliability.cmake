@@ -25,5 +25,7 @@ function(kiln_long_run name program variable)
 endfunction()
 set_tests_properties(launch_reproducible_families_test PROPERTIES
   ENVIRONMENT "GTEST_FILTER=Quick*;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+set_tests_properties(launch_signal_phases_test PROPERTIES ENVIRONMENT
+  "GTEST_FILTER=*/StartUp:*/Step:*/Saving;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 kiln_long_run(launch_reproducible_families_full launch_reproducible_families_test "GTEST_FILTER=Full*")
 kiln_long_run(launch_signal_phases_full launch_signal_phases_test "KILN_SIGNAL_REPEATS=10")
