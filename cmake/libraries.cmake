@@ -17,3 +17,5 @@ add_library(kiln_hdf5 INTERFACE)
 add_library(kiln::hdf5 ALIAS kiln_hdf5)
 target_include_directories(kiln_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
 target_link_libraries(kiln_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+# Without MPI's C++ bindings, which Open MPI's header would have unoptimised code link.
+target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX)

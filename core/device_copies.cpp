@@ -2,9 +2,10 @@
 
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
-#include <torch/torch.h>
 
 #include <cstring>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

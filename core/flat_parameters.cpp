@@ -1,11 +1,10 @@
 #include "core/flat_parameters.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <set>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

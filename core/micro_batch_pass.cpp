@@ -1,9 +1,8 @@
 #include "core/micro_batch_pass.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
 #include "core/log.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,13 +1,13 @@
 #include "core/on_all_ranks.h"
 
 #include <fmt/ranges.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

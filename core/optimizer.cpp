@@ -1,7 +1,6 @@
 #include "core/optimizer.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +9,7 @@
 #include "core/error.h"
 #include "core/optimizer_gpu.h"
 #include "core/optimizer_tensors.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/optimizer_device.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,8 +1,7 @@
 #include "core/optimizer_tensors.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,10 +1,9 @@
 #include "core/ordered_sums.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "core/work.h"
 
 namespace kiln {

@@ -3,10 +3,10 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <torch/torch.h>
 
 #include "core/error.h"
 #include "core/recorder.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -2,12 +2,12 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/phase.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,7 +1,6 @@
-#include <torch/torch.h>
-
 #include <cmath>
 
+#include "core/torch.h"
 #include "core/trainer.h"
 
 // What the trainer does about a loss or gradient that went wrong. Everything here is decided from

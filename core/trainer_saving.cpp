@@ -1,11 +1,10 @@
-#include <torch/torch.h>
-
 #include <chrono>
 #include <thread>
 
 #include "core/log.h"
 #include "core/on_all_ranks.h"
 #include "core/phase.h"
+#include "core/torch.h"
 #include "core/trainer.h"
 
 // When the trainer saves, and how ranks agree that a checkpoint is whole. Everything here is called

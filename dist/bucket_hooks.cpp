@@ -1,11 +1,10 @@
 #include "dist/bucket_hooks.h"
 
-#include <torch/torch.h>
-
 #include <memory>
 #include <utility>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,8 +1,8 @@
 #include "dist/fast_exchange.h"
 
-#include <torch/torch.h>
-
 #include <utility>
+
+#include "core/torch.h"
 
 namespace kiln {
 

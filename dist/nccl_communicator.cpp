@@ -4,7 +4,6 @@
 #include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -14,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/on_all_ranks.h"
+#include "core/torch.h"
 #include "dist/nccl_check.h"
 #include "dist/nccl_watch.h"
 #include "dist/operation.h"

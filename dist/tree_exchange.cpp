@@ -1,10 +1,9 @@
 #include "dist/tree_exchange.h"
 
-#include <torch/torch.h>
-
 #include <utility>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "dist/host_sum.h"
 
 namespace kiln {

@@ -1,11 +1,10 @@
-#include <torch/torch.h>
-
 #include <filesystem>
 
 #include "core/checkpoint.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/run_folder.h"
+#include "core/torch.h"
 #include "launch/bench.h"
 
 namespace kiln {

@@ -1,8 +1,7 @@
-#include <torch/torch.h>
-
 #include <chrono>
 #include <functional>
 
+#include "core/torch.h"
 #include "launch/bench.h"
 #include "launch/device.h"
 #include "launch/flops.h"

@@ -1,5 +1,4 @@
 #include <torch/csrc/autograd/profiler_kineto.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/torch.h"
 #include "launch/bench.h"
 #include "launch/device.h"
 

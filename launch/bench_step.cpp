@@ -1,8 +1,7 @@
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "core/schedule.h"
+#include "core/torch.h"
 #include "core/trainer.h"
 #include "launch/bench.h"
 #include "launch/device.h"

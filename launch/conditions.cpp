@@ -1,10 +1,9 @@
 #include "launch/conditions.h"
 
-#include <torch/torch.h>
-
 #include <vector>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "data/context_source.h"
 #include "models/latent_diffusion/objective.h"
 

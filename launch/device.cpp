@@ -1,11 +1,10 @@
 #include "launch/device.h"
 
-#include <torch/torch.h>
-
 #include <cstdlib>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/torch.h"
 
 namespace kiln {
 

@@ -1,10 +1,9 @@
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <chrono>
 
 #include "core/on_all_ranks.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "launch/doctor.h"
 
 // What ranks can tell only together.

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <bit>
 
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "launch/train.h"
 
 namespace kiln {

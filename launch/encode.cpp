@@ -1,13 +1,12 @@
 #include "launch/encode.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "data/context_source.h"
 #include "data/dataset.h"
 #include "data/import.h"

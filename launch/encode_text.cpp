@@ -1,13 +1,12 @@
 #include "launch/encode_text.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "data/import.h"
 #include "data/import_session.h"
 #include "data/text_samples.h"

@@ -1,10 +1,10 @@
 #include "launch/environment.h"
 
-#include <torch/torch.h>
 #include <torch/version.h>
 
 #include <fstream>
 
+#include "core/torch.h"
 #include "dist/process.h"
 
 namespace kiln {

@@ -1,9 +1,8 @@
 #include "launch/eval_target.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/torch.h"
 #include "data/options.h"
 #include "data/text_options.h"
 #include "launch/data_record.h"

@@ -1,7 +1,6 @@
 #include "launch/evaluate.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <fstream>
 #include <optional>
@@ -10,6 +9,7 @@
 #include "core/log.h"
 #include "core/nearest_name.h"
 #include "core/picture.h"
+#include "core/torch.h"
 #include "launch/device.h"
 #include "launch/evaluate_fid.h"
 #include "launch/evaluate_likelihood.h"

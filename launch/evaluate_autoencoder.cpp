@@ -1,10 +1,9 @@
 #include "launch/evaluate_autoencoder.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "launch/features.h"
 #include "models/autoencoder/objective.h"
 #include "models/image_quality.h"

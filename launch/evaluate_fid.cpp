@@ -1,7 +1,6 @@
 #include "launch/evaluate_fid.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include "core/log.h"
 #include "core/progress_bar.h"
 #include "core/safetensors.h"
+#include "core/torch.h"
 #include "launch/conditions.h"
 #include "launch/device.h"
 #include "launch/evaluate_fid_controls.h"

@@ -1,11 +1,10 @@
 #include "launch/evaluate_fid_controls.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "data/loader.h"
 #include "launch/latent_statistics.h"
 #include "models/frechet.h"

@@ -1,10 +1,9 @@
 #include "launch/evaluate_likelihood.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "data/loader.h"
 #include "launch/conditions.h"
 #include "launch/features.h"

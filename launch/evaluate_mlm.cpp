@@ -1,7 +1,6 @@
 #include "launch/evaluate_mlm.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +8,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "data/ngram.h"
 #include "data/tokenizer.h"
 #include "launch/features.h"

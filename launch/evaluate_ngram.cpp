@@ -1,13 +1,13 @@
 #include "launch/evaluate_ngram.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "data/ngram.h"
 #include "data/token_stream.h"
 #include "launch/world.h"

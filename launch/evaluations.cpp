@@ -1,10 +1,9 @@
 #include "launch/evaluations.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "launch/features.h"
 #include "models/evaluation.h"
 #include "models/knn.h"

@@ -1,9 +1,8 @@
 #include "launch/export_target.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
 #include "core/log.h"
+#include "core/torch.h"
 #include "data/latent_source.h"
 #include "launch/loaded_model.h"
 #include "models/autoencoder/objective.h"

@@ -1,11 +1,10 @@
 #include "launch/features.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "data/loader.h"
 #include "models/evaluation.h"
 

@@ -1,11 +1,11 @@
 #include "launch/finetune.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "launch/device.h"
 #include "launch/evaluations.h"
 #include "launch/finetune_text.h"

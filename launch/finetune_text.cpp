@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "data/labelled_text.h"
 #include "launch/text_model.h"
 #include "models/bert_objective.h"

@@ -1,17 +1,16 @@
 #include "launch/interchange.h"
 
-#include <torch/torch.h>
-
 #include "core/checkpoint.h"
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/log.h"
 #include "core/recipe_reader.h"
 #include "core/run_folder.h"
+#include "core/torch.h"
 #include "data/manifest.h"
 #include "data/text_import.h"
-#include "launch/export_target.h"
 #include "launch/data_record.h"
+#include "launch/export_target.h"
 #include "launch/text_model.h"
 #include "models/interchange/huggingface.h"
 

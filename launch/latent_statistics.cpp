@@ -1,8 +1,8 @@
 #include "launch/latent_statistics.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
+
+#include "core/torch.h"
 
 namespace kiln {
 

@@ -1,8 +1,7 @@
 #include "launch/loaded_model.h"
 
-#include <torch/torch.h>
-
 #include "core/hash.h"
+#include "core/torch.h"
 #include "launch/eval_target.h"
 #include "models/interchange/huggingface.h"
 

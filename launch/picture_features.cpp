@@ -1,13 +1,13 @@
 #include "launch/picture_features.h"
 
 #include <torch/script.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/torch.h"
 #include "launch/loaded_model.h"
 #include "models/evaluation.h"
 

@@ -1,7 +1,5 @@
 #include "launch/picture_maker.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -9,6 +7,7 @@
 #include "core/error.h"
 #include "core/picture.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "core/work.h"
 #include "models/autoencoder/objective.h"
 #include "models/latent_diffusion/objective.h"

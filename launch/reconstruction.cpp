@@ -1,10 +1,9 @@
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <limits>
 
 #include "core/error.h"
 #include "core/picture.h"
+#include "core/torch.h"
 #include "data/loader.h"
 #include "launch/evaluate_autoencoder.h"
 #include "launch/evaluations.h"

@@ -1,13 +1,12 @@
 #include "launch/replay.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <fstream>
 #include <optional>
 
 #include "core/checkpoint_reader.h"
 #include "core/log.h"
+#include "core/torch.h"
 #include "core/trainer.h"
 #include "launch/device.h"
 #include "launch/run_parts.h"

@@ -1,9 +1,8 @@
 #include "launch/run_parts.h"
 
-#include <torch/torch.h>
-
 #include "core/device_copies.h"
 #include "core/log.h"
+#include "core/torch.h"
 #include "data/loader.h"
 #include "dist/gradient_exchange.h"
 

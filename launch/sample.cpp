@@ -1,7 +1,5 @@
 #include "launch/sample.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <chrono>
 
@@ -9,6 +7,7 @@
 #include "core/log.h"
 #include "core/picture.h"
 #include "core/progress_bar.h"
+#include "core/torch.h"
 #include "data/import.h"
 #include "data/import_session.h"
 #include "launch/device.h"

@@ -6,7 +6,7 @@
 # KILN_TORCH=/path/to/torch   uses that LibTorch (the folder with include/ and lib/) and downloads none
 # KILN_CUDA=OFF               builds for CPUs even where nvcc is found
 # KILN_CXX=g++                uses that compiler (default: clang++)
-# KILN_WERROR=ON              takes warnings for errors
+# KILN_WERROR=ON              takes warnings for errors, in builds that follow too, until OFF
 # KILN_EXTRA_PACKAGES=...     installs these as well
 # KILN_SANITIZERS=ON          installs what the sanitizers need as well
 # KILN_JOBS=N                 compiles N files at a time
@@ -171,7 +171,7 @@ compiler() { echo "${KILN_CXX:-clang++}"; }
 build() {
   say "configuring build/ for $(compiler)"
   cmake --preset release -DCMAKE_CXX_COMPILER="$(compiler)" -DKILN_TORCH="$KILN_TORCH" \
-    -DKILN_CUDA="${KILN_CUDA:-ON}" -DKILN_WERROR="${KILN_WERROR:-OFF}" \
+    -DKILN_CUDA="${KILN_CUDA:-ON}" ${KILN_WERROR:+-DKILN_WERROR="$KILN_WERROR"} \
     >"$DEPS/configure.log" 2>&1 || die "cmake failed:" \
     "$(grep -A4 'CMake Error' "$DEPS/configure.log" | head -n 8)" "Log: $DEPS/configure.log"
   grep '^-- Kiln:' "$DEPS/configure.log" | sed 's/^-- Kiln:/setup: configured:/'

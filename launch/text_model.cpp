@@ -1,11 +1,10 @@
 #include "launch/text_model.h"
 
-#include <torch/torch.h>
-
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file_io.h"
+#include "core/torch.h"
 #include "data/manifest.h"
 #include "data/text_import.h"
 #include "models/bert_objective.h"

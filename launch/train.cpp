@@ -1,7 +1,5 @@
 #include "launch/train.h"
 
-#include <torch/torch.h>
-
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -17,6 +15,7 @@
 #include "core/progress_bar.h"
 #include "core/run_folder.h"
 #include "core/schedule.h"
+#include "core/torch.h"
 #include "core/trainer.h"
 #include "dist/flight_recorder.h"
 #include "dist/nccl_communicator.h"

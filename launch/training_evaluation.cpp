@@ -1,12 +1,11 @@
 #include "launch/training_evaluation.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/file_io.h"
 #include "core/log.h"
 #include "core/picture.h"
+#include "core/torch.h"
 #include "launch/evaluations.h"
 #include "launch/features.h"
 #include "models/evaluation.h"

@@ -1,12 +1,11 @@
 #include "launch/weights_source.h"
 
-#include <torch/torch.h>
-
 #include <optional>
 
 #include "core/checkpoint_reader.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/torch.h"
 #include "models/interchange/huggingface.h"
 
 namespace kiln {

@@ -1,8 +1,7 @@
 #include "models/image_input.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 

@@ -1,8 +1,8 @@
 #include "models/image_quality.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,10 +1,9 @@
 #include "models/knn.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,6 +1,8 @@
 #include "models/linear_probe.h"
 
-#include <torch/torch.h>
+#include <torch/optim/lbfgs.h>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

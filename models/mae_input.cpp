@@ -1,7 +1,6 @@
 #include "models/mae_input.h"
 
-#include <torch/torch.h>
-
+#include "core/torch.h"
 #include "models/kernels/device_patches.h"
 #include "models/layers/host_tensors.h"
 

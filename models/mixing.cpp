@@ -1,9 +1,9 @@
 #include "models/mixing.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

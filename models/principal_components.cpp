@@ -1,10 +1,9 @@
 #include "models/principal_components.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "models/frechet.h"
 
 namespace kiln {

@@ -1,11 +1,10 @@
 #include "models/registry.h"
 
-#include <torch/torch.h>
-
 #include <optional>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "core/torch.h"
 #include "models/autoencoder/objective.h"
 #include "models/bert_classifier.h"
 #include "models/bert_objective.h"

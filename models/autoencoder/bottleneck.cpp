@@ -1,6 +1,6 @@
 #include "models/autoencoder/bottleneck.h"
 
-#include <torch/torch.h>
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

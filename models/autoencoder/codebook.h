@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 
 #include "core/objective.h"
+#include "core/torch.h"
 #include "models/autoencoder/bottleneck.h"
 
 // K codes of E channels, M micro-batches of a step.

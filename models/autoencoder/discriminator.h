@@ -1,11 +1,10 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "core/torch.h"
 #include "core/types.h"
 #include "models/layers/conv.h"
 

@@ -1,7 +1,6 @@
 #include "models/autoencoder/objective.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +9,7 @@
 #include "core/log.h"
 #include "core/nearest_name.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/parameters.h"
 
 namespace kiln {

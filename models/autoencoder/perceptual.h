@@ -1,11 +1,10 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <filesystem>
 #include <memory>
 #include <vector>
 
+#include "core/torch.h"
 #include "models/parameters.h"
 
 namespace kiln {

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <vector>
 
+#include "core/torch.h"
 #include "core/types.h"
 #include "models/layers/dropout.h"
 

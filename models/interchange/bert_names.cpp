@@ -1,9 +1,9 @@
 #include "models/interchange/bert_names.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {
@@ -54,7 +54,8 @@ void drop_tied(NamedTensors& tensors, const std::string& copy, const std::string
 NamedTensors without_prefix(const NamedTensors& tensors) {
   NamedTensors result;
   for (const auto& [name, value] : tensors) {
-    result[name.starts_with(kPrefix) ? name.substr(std::string_view(kPrefix).size()) : name] = value;
+    result[name.starts_with(kPrefix) ? name.substr(std::string_view(kPrefix).size()) : name] =
+        value;
   }
   return result;
 }

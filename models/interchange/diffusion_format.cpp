@@ -1,9 +1,8 @@
 #include "models/interchange/diffusion_format.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
 #include "core/log.h"
+#include "core/torch.h"
 #include "models/autoencoder/objective.h"
 #include "models/interchange/autoencoder_names.h"
 #include "models/interchange/config_reader.h"

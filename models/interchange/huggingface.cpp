@@ -1,7 +1,6 @@
 #include "models/interchange/huggingface.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -9,6 +8,7 @@
 #include "core/error.h"
 #include "core/file_io.h"
 #include "core/safetensors.h"
+#include "core/torch.h"
 #include "models/interchange/format.h"
 
 namespace kiln {

@@ -1,11 +1,11 @@
 #include "models/interchange/names.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <set>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 

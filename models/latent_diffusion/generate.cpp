@@ -1,11 +1,10 @@
 #include "models/latent_diffusion/generate.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/latent_diffusion/objective.h"
 
 namespace kiln {

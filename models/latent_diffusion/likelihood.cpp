@@ -1,13 +1,12 @@
 #include "models/latent_diffusion/likelihood.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/latent_diffusion/generate.h"
 
 namespace kiln {

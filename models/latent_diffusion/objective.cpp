@@ -1,13 +1,13 @@
 #include "models/latent_diffusion/objective.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/autoencoder/bottleneck.h"
 
 namespace kiln {

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <memory>
 
+#include "core/torch.h"
 #include "models/layers/dropout.h"
 #include "models/layers/linear.h"
 

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "core/torch.h"
 #include "models/kernels/measured_choice.h"
 
 namespace kiln {

@@ -1,5 +1,7 @@
 #include "models/layers/block.h"
 
+#include <torch/nn/modules/container/modulelist.h>
+
 namespace kiln {
 
 Mlp::Mlp(std::int64_t dim, std::int64_t mlp_dim, bool tanh_gelu, const at::TensorOptions& options)

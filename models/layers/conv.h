@@ -1,8 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
+
+#include "core/torch.h"
 
 // B samples, C channels, H x W pixels. Feature maps [B, C, H, W] keep the memory format they come
 // in; channels-last is the quicker one on CPUs and GPUs.

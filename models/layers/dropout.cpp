@@ -1,8 +1,7 @@
 #include "models/layers/dropout.h"
 
-#include <torch/torch.h>
-
 #include "core/error.h"
+#include "core/torch.h"
 #include "models/kernels/device_loops.h"
 #include "models/layers/host_tensors.h"
 

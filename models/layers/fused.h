@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <utility>
 
+#include "core/torch.h"
 #include "models/layers/dropout.h"
 
 // Operators of transformer blocks in which several steps are one pass over memory, forward and

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <optional>
 
+#include "core/torch.h"
 #include "models/kernels/elements.h"
 
 // Between tensors and the loops over host memory in models/kernels.

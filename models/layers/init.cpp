@@ -1,8 +1,8 @@
 #include "models/layers/init.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <torch/torch.h>
+#include "core/torch.h"
 
 namespace kiln {
 

@@ -1,10 +1,9 @@
 #include "models/layers/positions.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

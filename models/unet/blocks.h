@@ -1,12 +1,11 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "core/torch.h"
 #include "models/layers/conv.h"
 #include "models/layers/dropout.h"
 #include "models/layers/linear.h"

@@ -1,9 +1,10 @@
 #include "core/flat_parameters.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <stdexcept>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

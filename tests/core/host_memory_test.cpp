@@ -1,7 +1,8 @@
 #include "core/host_memory.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,10 +1,10 @@
 #include "core/micro_batch_pass.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <tuple>
 
+#include "core/torch.h"
 #include "dist/local_communicator.h"
 #include "tests/support/host_recorder.h"
 #include "tests/support/toy_training.h"

@@ -1,12 +1,12 @@
 #include "core/optimizer.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
 #include "core/error.h"
 #include "core/optimizer_tensors.h"
+#include "core/torch.h"
 #include "tests/support/flat_model.h"
 #include "tests/support/normal.h"
 

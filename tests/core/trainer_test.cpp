@@ -1,12 +1,13 @@
 #include "core/trainer.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 #include <filesystem>
 #include <string>
 
+#include "core/torch.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/toy_training.h"
 

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 #include <mpi.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "dist/local_communicator.h"
 #include "dist/mpi_communicator.h"
 #include "dist/nccl_communicator.h"

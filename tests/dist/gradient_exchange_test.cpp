@@ -1,13 +1,13 @@
 #include "dist/gradient_exchange.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <functional>
 #include <thread>
 #include <vector>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "dist/thread_communicator.h"
 
 namespace kiln {

@@ -1,8 +1,8 @@
 kiln_test(dist/autopsy_test.cpp LIBS kiln::test_program TIMEOUT 240)
-kiln_test(dist/communicator_test.cpp DEPS dist TORCH RANKS 1 2 3 4)
+kiln_test(dist/communicator_test.cpp DEPS dist RANKS 1 2 3 4)
 kiln_test(dist/flight_recorder_test.cpp DEPS dist)
-kiln_test(dist/gradient_exchange_test.cpp DEPS dist TORCH)
-kiln_test(dist/newest_checkpoint_test.cpp DEPS core dist TORCH LIBS GTest::gmock)
+kiln_test(dist/gradient_exchange_test.cpp DEPS dist)
+kiln_test(dist/newest_checkpoint_test.cpp DEPS core dist)
 kiln_test(dist/process_test.cpp DEPS dist)
 kiln_test(dist/tree_plan_test.cpp DEPS dist)
 

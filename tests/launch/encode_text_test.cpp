@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <fstream>
 
+#include "core/torch.h"
 #include "data/dataset.h"
 #include "launch/text_model.h"
 #include "models/bert_objective.h"

@@ -1,7 +1,6 @@
 # What docs/reliability.md promises, held against the real binary.
-target_sources(kiln_test_run PRIVATE launch/families.cpp)
 foreach(test autopsy_run doctor replay reproducible_families restart signal_phases)
-  kiln_test(launch/${test}_test.cpp LIBS kiln::test_run GTest::gmock TIMEOUT 400 LABELS no_sanitizer)
+  kiln_test(launch/${test}_test.cpp LIBS kiln::test_run TIMEOUT 400 LABELS no_sanitizer)
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
 endforeach()

@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <set>
 
+#include "core/torch.h"
 #include "models/autoencoder/bottleneck.h"
 #include "models/autoencoder/codebook.h"
 #include "models/autoencoder/discriminator.h"

@@ -2,10 +2,10 @@
 // words to the left alone can tell. 200 s of CPU time; excess measured: .023 +- .004.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
+#include "core/torch.h"
 #include "tests/support/markov_text.h"
 
 namespace kiln {

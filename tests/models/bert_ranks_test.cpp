@@ -1,10 +1,10 @@
 // Numbers of masked words differ between ranks; the loss does not.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
+#include "core/torch.h"
 #include "tests/support/markov_text.h"
 
 namespace kiln {

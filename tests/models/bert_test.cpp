@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
+#include "core/torch.h"
 #include "models/bert_objective.h"
 #include "models/bert_options.h"
 #include "models/interchange/bert_names.h"

@@ -5,8 +5,8 @@
 #include "models/kernels/device_matmul.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "core/torch.h"
 #include "models/kernels/elements.h"
 #include "models/kernels/measured_choice.h"
 #include "models/layers/fused.h"

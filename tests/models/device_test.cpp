@@ -1,10 +1,10 @@
 // Models on a GPU against the same models on the host: same weights, batch and random numbers.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "core/micro_batch_pass.h"
 #include "core/optimizer.h"
+#include "core/torch.h"
 #include "core/training_phase.h"
 #include "dist/gradient_exchange.h"
 #include "dist/local_communicator.h"

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "core/torch.h"
 #include "models/dit/dit.h"
 #include "models/latent_diffusion/options.h"
 #include "models/unet/unet.h"

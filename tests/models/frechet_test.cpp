@@ -1,10 +1,10 @@
 #include "models/frechet.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
+#include "core/torch.h"
 #include "tests/support/normal.h"
 
 namespace kiln {

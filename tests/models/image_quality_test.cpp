@@ -1,11 +1,11 @@
 #include "models/image_quality.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
 #include "core/philox.h"
+#include "core/torch.h"
 
 namespace kiln {
 namespace {

@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "models/autoencoder/objective.h"
 #include "models/dit/dit.h"
 #include "models/interchange/huggingface.h"

@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 #include <fstream>
@@ -7,6 +6,7 @@
 #include "core/error.h"
 #include "core/recipe_reader.h"
 #include "core/safetensors.h"
+#include "core/torch.h"
 #include "models/interchange/huggingface.h"
 #include "models/mae.h"
 #include "models/mae_options.h"

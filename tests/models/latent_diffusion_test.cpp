@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
+#include "core/torch.h"
 #include "models/dit/dit.h"
 #include "models/latent_diffusion/generate.h"
 #include "models/latent_diffusion/likelihood.h"

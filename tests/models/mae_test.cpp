@@ -1,9 +1,9 @@
 #include "models/mae.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/mae_options.h"
 #include "models/parameters.h"
 

@@ -1,12 +1,12 @@
 // Runs the parity program on the stored cases where they are at hand.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "core/torch.h"
 #include "tests/support/program.h"
 
 namespace {

@@ -1,8 +1,8 @@
 #include "models/principal_components.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "core/torch.h"
 #include "tests/support/normal.h"
 
 namespace kiln {

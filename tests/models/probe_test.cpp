@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
+#include "core/torch.h"
 #include "models/knn.h"
 #include "models/linear_probe.h"
 #include "tests/support/normal.h"

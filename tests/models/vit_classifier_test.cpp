@@ -1,12 +1,13 @@
 #include "models/vit_classifier.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
 
 #include <set>
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/torch.h"
 #include "models/mae.h"
 #include "models/mae_options.h"
 #include "models/mixing.h"

@@ -1,6 +1,6 @@
 # build/bin/parity: one runner file per family of models.
 kiln_program(parity
-  TORCH_SOURCES
+  SOURCES
     parity/autoencoder_cases.cpp
     parity/bert_cases.cpp
     parity/case.cpp

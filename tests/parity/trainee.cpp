@@ -1,10 +1,9 @@
 #include "tests/parity/trainee.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "core/error.h"
+#include "core/torch.h"
 
 namespace kiln::parity {
 namespace {

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "core/optimizer.h"
+#include "core/torch.h"
 
 namespace kiln {
 

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <functional>
 
+#include "core/torch.h"
 #include "tests/support/normal.h"
 
 // For tests that hold a fused layer against the plain one which is its specification.

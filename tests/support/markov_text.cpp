@@ -1,7 +1,5 @@
 #include "tests/support/markov_text.h"
 
-#include <torch/torch.h>
-
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -9,6 +7,7 @@
 #include <thread>
 
 #include "core/loader.h"
+#include "core/torch.h"
 #include "core/trainer.h"
 #include "core/work.h"
 #include "dist/gradient_exchange.h"

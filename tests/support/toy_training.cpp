@@ -1,11 +1,10 @@
 #include "tests/support/toy_training.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "core/philox.h"
 #include "core/run_folder.h"
+#include "core/torch.h"
 
 namespace kiln::toy {
 namespace {
