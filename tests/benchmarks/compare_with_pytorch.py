@@ -102,7 +102,7 @@ def make_latents(options, folder: pathlib.Path) -> str:
     run([options.kiln, "train", "configs/autoencoder_tiny_fashion.toml", *images, "eval.path=",
          "model.pad=0", "train.stop_after=1", "train.global_batch=4", "train.micro_batch=4",
          "run.device=cpu", f"run.dir={folder / 'autoencoder'}"])
-    run([options.kiln, "encode", str(folder / "autoencoder"), *images[1:], "run.device=cpu", "--data",
+    run([options.kiln, "encode", str(folder / "autoencoder"), *images[1:], "--device", "cpu", "--data",
          options.images, "--out", str(folder / "latents")])
     return str(folder / "latents")
 
