@@ -31,7 +31,8 @@ def main():
     totals = [0, 0, 0]
     for path in sys.argv[1:]:
         with open(path, errors="replace") as log:
-            blocks = re.split(r"^\d+/\d+ Testing: ", log.read(), flags=re.M)[1:]
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read())  # mpirun's ranks see a terminal
+            blocks = re.split(r"^\d+/\d+ Testing: ", plain, flags=re.M)[1:]
         for block in blocks:
             counts = count_program(block)
             totals = [a + b for a, b in zip(totals, counts)]
