@@ -53,18 +53,14 @@ void apply_pixel(const T* __restrict x, const float* __restrict scale,
 
 // dz, kept in dx until the group's sums are known; adds dz to `beta` and dz * hat to `gamma`.
 template <typename T, bool kHasSilu>
-void slope_pixel(const T* __restrict x, const T* __restrict dy, const Strip& strip,
+void slope_pixel(const T* __restrict x, const T* __restrict dy, const float* __restrict centre,
+                 const float* __restrict rstd, const float* __restrict gamma,
+                 const float* __restrict beta, float* __restrict sum, float* __restrict other,
                  T* __restrict dx, std::int64_t width) {
-  const float* __restrict centre = strip.mean;
-  const float* __restrict rstd = strip.rstd;
-  const float* __restrict g = strip.gamma;
-  const float* __restrict b = strip.beta;
-  float* __restrict sum = strip.sum;
-  float* __restrict other = strip.other;
   for (std::int64_t i = 0; i < width; ++i) {
     const float hat = (load(x[i]) - centre[i]) * rstd[i];
     float d = load(dy[i]);
-    if (kHasSilu) d *= silu(multiply_add(hat, g[i], b[i])).slope;
+    if (kHasSilu) d *= silu(multiply_add(hat, gamma[i], beta[i])).slope;
     store(dx[i], d);
     sum[i] += d;
     other[i] += d * hat;
@@ -73,14 +69,13 @@ void slope_pixel(const T* __restrict x, const T* __restrict dy, const Strip& str
 
 // dx = rstd * (gamma dz - c1 - hat c2), with c1 and c2 per channel.
 template <typename T>
-void finish_pixel(const T* __restrict x, const Strip& strip, const float* __restrict c1,
-                  const float* __restrict c2, T* __restrict dx, std::int64_t width) {
-  const float* __restrict centre = strip.mean;
-  const float* __restrict rstd = strip.rstd;
-  const float* __restrict g = strip.gamma;
+void finish_pixel(const T* __restrict x, const float* __restrict centre,
+                  const float* __restrict rstd, const float* __restrict gamma,
+                  const float* __restrict c1, const float* __restrict c2, T* __restrict dx,
+                  std::int64_t width) {
   for (std::int64_t i = 0; i < width; ++i) {
     const float hat = (load(x[i]) - centre[i]) * rstd[i];
-    store(dx[i], rstd[i] * (g[i] * load(dx[i]) - c1[i] - hat * c2[i]));
+    store(dx[i], rstd[i] * (gamma[i] * load(dx[i]) - c1[i] - hat * c2[i]));
   }
 }
 
@@ -167,9 +162,10 @@ void group_norm_backward(const GroupNormMaps<T>& maps, const T* dy, T* dx, float
     strip.mean[i] = maps.mean[g] - strip.shift[i];
     strip.rstd[i] = maps.rstd[g];
   }
+  const auto slope = maps.has_silu ? slope_pixel<T, true> : slope_pixel<T, false>;
   for (std::int64_t p = 0; p < P; ++p) {
-    maps.has_silu ? slope_pixel<T, true>(x + p * C, given + p * C, strip, out + p * C, width)
-                  : slope_pixel<T, false>(x + p * C, given + p * C, strip, out + p * C, width);
+    slope(x + p * C, given + p * C, strip.mean, strip.rstd, strip.gamma, strip.beta, strip.sum,
+          strip.other, out + p * C, width);
   }
   std::copy_n(strip.sum, width, dbeta + b * C + part.first);
   std::copy_n(strip.other, width, dgamma + b * C + part.first);
@@ -181,7 +177,7 @@ void group_norm_backward(const GroupNormMaps<T>& maps, const T* dy, T* dx, float
   for (std::int64_t i = 0; i < width; ++i) weighted[i] = strip.other[i] * strip.gamma[i];
   by_group(part, weighted, c2, mean);
   for (std::int64_t p = 0; p < P; ++p) {
-    finish_pixel(x + p * C, strip, c1, c2, out + p * C, width);
+    finish_pixel(x + p * C, strip.mean, strip.rstd, strip.gamma, c1, c2, out + p * C, width);
     if (dshift) add_pixel(out + p * C, shifted, width);
   }
   if (dshift) std::copy_n(shifted, width, dshift + b * C + part.first);
