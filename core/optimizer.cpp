@@ -1,12 +1,11 @@
 #include "core/optimizer.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "core/device_copies.h"
 #include "core/error.h"
+#include "core/in_parallel.h"
 #include "core/optimizer_gpu.h"
 #include "core/optimizer_tensors.h"
 #include "core/torch.h"
@@ -21,12 +20,12 @@ constexpr std::int64_t kGrain = 4;
 
 template <typename Function>
 void for_each_segment(const Slice& slice, const Function& function) {
-  at::parallel_for(0, static_cast<std::int64_t>(slice.segments.size()), kGrain,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t i = begin; i < end; ++i) {
-                       function(slice.segments[static_cast<std::size_t>(i)]);
-                     }
-                   });
+  in_parallel(static_cast<std::int64_t>(slice.segments.size()), kGrain,
+              [&](std::int64_t begin, std::int64_t end) {
+                for (std::int64_t i = begin; i < end; ++i) {
+                  function(slice.segments[static_cast<std::size_t>(i)]);
+                }
+              });
 }
 
 Rule rule_named(const std::string& name) {

@@ -1,6 +1,7 @@
 #include "models/layers/dropout.h"
 
 #include "core/error.h"
+#include "core/in_parallel.h"
 #include "core/torch.h"
 #include "models/kernels/device_loops.h"
 #include "models/layers/host_tensors.h"
@@ -10,7 +11,7 @@ namespace {
 
 // Sites of one pass draw from disjoint ranges of the stream's blocks.
 constexpr std::uint64_t kBlocksPerSite = std::uint64_t{1} << 40;
-constexpr std::int64_t kGrain = 16'384;  // elements per task; a multiple of the 4 words of a block
+constexpr std::int64_t kGrain = 16'384;  // elements per task
 
 }  // namespace
 
@@ -45,7 +46,7 @@ at::Tensor DropoutStream::keep_factors(at::IntArrayRef shape, double p,
   }
   const at::Tensor factors = at::empty(shape, at::kFloat);
   float* out = factors.data_ptr<float>();
-  at::parallel_for(0, factors.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(factors.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     here.fill(begin, end - begin, out + begin);
   });
   return factors.to(options);

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/in_parallel.h"
 #include "models/kernels/device_maps.h"
 #include "models/kernels/host_attention.h"
 #include "models/layers/attention.h"
@@ -54,7 +55,7 @@ struct SelfAttention : torch::autograd::Function<SelfAttention> {
     const at::Tensor lse = at::empty({B, H, L}, at::kFloat);
     with_host_type(qkv, [&](auto zero) {
       using T = decltype(zero);
-      at::parallel_for(0, B * H, 1, [&](std::int64_t begin, std::int64_t end) {
+      in_parallel(B * H, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
           attend_forward(head_of<T>(qkv, out, lse, *choice, i / H, i % H));
         }
@@ -74,7 +75,7 @@ struct SelfAttention : torch::autograd::Function<SelfAttention> {
     const std::int64_t B = qkv.size(0), H = choice.heads;
     with_host_type(qkv, [&](auto zero) {
       using T = decltype(zero);
-      at::parallel_for(0, B * H, 1, [&](std::int64_t begin, std::int64_t end) {
+      in_parallel(B * H, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
           const auto head = head_of<T>(qkv, saved[1], saved[2], choice, i / H, i % H);
           T* dq = host_data<T>(dqkv) + (head.q - host_data<T>(qkv));

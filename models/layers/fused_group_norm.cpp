@@ -1,3 +1,4 @@
+#include "core/in_parallel.h"
 #include "models/kernels/device_group_norm.h"
 #include "models/kernels/host_group_norm.h"
 #include "models/layers/fused.h"
@@ -49,7 +50,7 @@ void over_strips(const at::Tensor& x, std::int64_t groups, const Call& call) {
   const std::int64_t per_group = x.size(1) / groups;
   const std::int64_t strip = std::max<std::int64_t>(1, kStripChannels / per_group);
   const std::int64_t strips = (groups + strip - 1) / strip;
-  at::parallel_for(0, x.size(0) * strips, 1, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(x.size(0) * strips, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i % strips * strip;
       call(i / strips, first, std::min(groups, first + strip));

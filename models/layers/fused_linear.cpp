@@ -1,5 +1,6 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "core/in_parallel.h"
 #include "models/kernels/device_loops.h"
 #include "models/kernels/device_matmul.h"
 #include "models/layers/fused.h"
@@ -48,7 +49,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 template <typename Function>
 void over_rows(std::int64_t rows, const Function& function) {
   constexpr std::int64_t kGrainRows = 16;
-  at::parallel_for(0, rows, kGrainRows, function);
+  in_parallel(rows, kGrainRows, function);
 }
 
 // u (with the bias in it) and gelu(u).
@@ -182,7 +183,7 @@ at::Tensor sum_of_columns(const at::Tensor& x) {
     using T = decltype(zero);
     const T* in = host_data<T>(x);
     constexpr std::int64_t kGrainColumns = 64;
-    at::parallel_for(0, cols, kGrainColumns, [&](std::int64_t begin, std::int64_t end) {
+    in_parallel(cols, kGrainColumns, [&](std::int64_t begin, std::int64_t end) {
       column_sums(in + begin, cols, rows, end - begin, out + begin);
     });
   });

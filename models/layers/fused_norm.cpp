@@ -1,6 +1,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/in_parallel.h"
 #include "models/kernels/device_residual_norm.h"
 #include "models/kernels/row_chunks.h"
 #include "models/layers/fused.h"
@@ -99,8 +100,8 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     with_host_type(x, [&](auto zero) {
       const auto a = operands<decltype(zero)>(*choice, in, h, n, moments);
       if (x.is_cuda()) return device_residual_norm(a, choice->keep, rows, device_stream(x));
-      at::parallel_for(0, rows, kGrainRows,
-                       [&](std::int64_t begin, std::int64_t end) { residual_norm(a, begin, end); });
+      in_parallel(rows, kGrainRows,
+                  [&](std::int64_t begin, std::int64_t end) { residual_norm(a, begin, end); });
     });
     // Of y only the gate's gradient has need.
     const at::Tensor kept_y = gate.defined() ? y : at::Tensor();
@@ -160,7 +161,7 @@ variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variabl
       return device_residual_norm_backward(a, choice.keep, dn, dh, to_x, to_y, all, groups,
                                            device_stream(like));
     }
-    at::parallel_for(0, chunks.count(), 1, [&](std::int64_t first, std::int64_t last) {
+    in_parallel(chunks.count(), 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t chunk = first; chunk < last; ++chunk) {
         const auto at = [&](float* base) { return base ? base + chunk * cols : nullptr; };
         residual_norm_backward(a, dn, dh, to_x, to_y,

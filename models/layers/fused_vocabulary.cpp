@@ -1,3 +1,4 @@
+#include "core/in_parallel.h"
 #include "models/kernels/device_softmax.h"
 #include "models/kernels/host_softmax.h"
 #include "models/layers/fused.h"
@@ -19,7 +20,7 @@ void add_rows(const at::Tensor& table, const at::Tensor& ids, const at::Tensor& 
     T* to = host_data<T>(table);
     const T* from = host_data<T>(dy);
     constexpr std::int64_t kGrainColumns = 64;
-    at::parallel_for(0, cols, kGrainColumns, [&](std::int64_t begin, std::int64_t end) {
+    in_parallel(cols, kGrainColumns, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = 0; row < rows; ++row) {
         add_to_row(from + row * cols + begin, to + id[row] * cols + begin, end - begin);
       }
@@ -60,7 +61,7 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
                                     losses.data_ptr<float>(), best.data_ptr<std::int64_t>(),
                                     device_stream(logits));
       }
-      at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+      in_parallel(rows, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
           const RowPeak peak = log_sum_exp(in + row * cols, cols);
           lse.data_ptr<float>()[row] = peak.log_sum;
@@ -91,7 +92,7 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
                                              device_stream(logits));
       }
       const float by = *factor.const_data_ptr<float>();
-      at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+      in_parallel(rows, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
           softmax_gradient(in + row * cols, out + row * cols, cols, lse.data_ptr<float>()[row], by,
                            label[row]);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/in_parallel.h"
 #include "core/torch.h"
 
 namespace kiln {
@@ -16,7 +17,7 @@ void fill_on_host(at::Tensor& tensor, const Fill& fill) {
   float* out = host.data_ptr<float>();
   const std::int64_t count = host.numel();
   constexpr std::int64_t kGrain = 16'384;
-  at::parallel_for(0, (count + 3) / 4, kGrain / 4, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel((count + 3) / 4, kGrain / 4, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       fill(block, out + 4 * block, std::min<std::int64_t>(4, count - 4 * block));
     }

@@ -262,24 +262,42 @@ TEST(Fused, MaskedInputIsThePlainOne) {
   }
 }
 
+// Shapes of which each of three threads has its part. Matrix products are LibTorch's, and do
+// depend.
 TEST(Fused, ResultsDoNotDependOnThreads) {
-  const at::Tensor x = normal({3, 50, 24}, 1), qkv = normal({3, 50, 72}, 2);
-  const auto results = [&] {
-    return outputs_and_gradients(
-        {x, normal({24}, 3), normal({24}, 4), qkv, normal({24}, 5)}, [](const Tensors& in) {
-          DropoutStream none;
-          const auto out = fused_residual_norm(
-              {.x = in[0], .y = in[0], .bias = in[4], .gamma = in[1], .beta = in[2]}, none);
-          return Tensors{out.h, out.n, fused_self_attend(in[3], 2, {}, 0.0, none)};
-        });
-  };
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const Tensors one = results();
-  at::set_num_threads(2);
-  const Tensors two = results();
-  at::set_num_threads(threads);
-  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], two[i])) << i;
+  const int before = at::get_num_threads();
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const auto results = [&](int threads) {
+      at::set_num_threads(threads);
+      const Tensors inputs = {normal({3, 50, 24}, 1, type), normal({24}, 2, type),
+                              normal({24}, 3, type),        normal({24}, 4, type),
+                              normal({3, 50, 72}, 5, type), normal({6, 24, 5, 7}, 9, type),
+                              normal({500, 199}, 10, type)};
+      return outputs_and_gradients(inputs, [](const Tensors& in) {
+        DropoutStream drop(1, 2);
+        const auto norm = fused_residual_norm(
+            {.x = in[0], .y = in[0], .bias = in[1], .gamma = in[2], .beta = in[3], .dropout = 0.1},
+            drop);
+        const GroupNormInput maps = {
+            .x = in[5], .gamma = in[2], .beta = in[3], .groups = 6, .has_silu = true};
+        const at::Tensor labels = at::arange(500).remainder(199);
+        return Tensors{norm.h,
+                       norm.n,
+                       fused_self_attend(in[4], 2, {}, 0.1, drop),
+                       fused_group_norm(maps),
+                       fused_cross_entropy(in[6], labels).sum,
+                       drop.dropout(in[6], 0.5)};
+      });
+    };
+    const Tensors one = results(1);
+    for (const int threads : {2, 3}) {
+      const Tensors more = results(threads);
+      for (std::size_t i = 0; i < one.size(); ++i) {
+        EXPECT_TRUE(at::equal(one[i], more[i])) << type << ", tensor " << i << ", " << threads;
+      }
+    }
+  }
+  at::set_num_threads(before);
 }
 
 class CountingHook final : public torch::autograd::PostAccumulateGradHook {
