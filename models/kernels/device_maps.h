@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "models/kernels/elements.h"
+#include "models/kernels/conv_weights.h"
 
 // What goes on around convolutions on a GPU: the layouts of maps and weights, and biases. T = float
 // or Bf16; streams as void*.
@@ -14,12 +14,7 @@ template <typename T>
 void device_copy_columns(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride,
                          std::int64_t rows, std::int64_t cols, void* stream);
 
-/// A convolution's weights [out, in, taps]; beside them those of channels-last, [out, taps, in].
-struct ConvWeightShape {
-  static constexpr int kMostTaps = 16;
-  std::int64_t out = 0, in = 0;
-  int taps = 1;
-};
+/// Weights from [out, in, taps] to [out, taps, in].
 template <typename T>
 void device_weights_to_channels_last(const ConvWeightShape& shape, const T* from, T* to,
                                      void* stream);

@@ -17,9 +17,7 @@ at::Tensor Conv2d::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Conv2d::forward_trained(const at::Tensor& x, bool is_bias_added) const {
-  const ConvWeights weights{weight, is_bias_added ? bias : at::Tensor(), stride, padding};
-  // The host's library has layouts of its own for weights.
-  return runs_in_device_loops(x) ? fused_conv(x, weights) : plain_conv(x, weights);
+  return fused_conv(x, {weight, is_bias_added ? bias : at::Tensor(), stride, padding});
 }
 
 GroupNorm::GroupNorm(std::int64_t num_groups, std::int64_t channels, double epsilon,
@@ -53,7 +51,7 @@ at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64
 }
 
 at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b) {
-  return runs_in_device_loops(a) ? fused_channel_join(a, b) : at::cat({a, b}, 1);
+  return fused_channel_join(a, b);
 }
 
 at::Tensor upsample_nearest(const at::Tensor& x) {

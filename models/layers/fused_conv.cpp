@@ -1,3 +1,4 @@
+#include "core/in_parallel.h"
 #include "models/kernels/device_maps.h"
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
@@ -21,8 +22,14 @@ ConvWeightShape shape_of(const at::Tensor& weight) {
 /// Whether the kernels take weights from one layout to the other; with one tap there is one.
 bool runs_in_weight_kernels(const at::Tensor& weight) {
   const std::int64_t taps = weight.size(2) * weight.size(3);
-  return runs_in_device_loops(weight) && weight.is_contiguous() && taps > 1 &&
+  return runs_in_loops(weight) && weight.is_contiguous() && taps > 1 &&
          taps <= ConvWeightShape::kMostTaps;
+}
+
+template <typename Function>
+void over_outputs(const ConvWeightShape& shape, const Function& function) {
+  constexpr std::int64_t kGrain = 16'384;  // weights
+  in_parallel(shape.out, kGrain / (shape.in * shape.taps), function);
 }
 
 at::Tensor channels_last_weight(const at::Tensor& weight) {
@@ -31,8 +38,15 @@ at::Tensor channels_last_weight(const at::Tensor& weight) {
   const at::Tensor result = at::empty_like(weight, at::MemoryFormat::ChannelsLast);
   with_host_type(weight, [&](auto zero) {
     using T = decltype(zero);
-    device_weights_to_channels_last<T>(shape_of(weight), host_data<T>(weight), host_data<T>(result),
-                                       device_stream(weight));
+    const ConvWeightShape shape = shape_of(weight);
+    const T* from = host_data<T>(weight);
+    T* to = host_data<T>(result);
+    if (weight.is_cuda()) {
+      return device_weights_to_channels_last<T>(shape, from, to, device_stream(weight));
+    }
+    over_outputs(shape, [&](std::int64_t begin, std::int64_t end) {
+      weights_to_channels_last(shape, from, to, begin, end);
+    });
   });
   return result;
 }
@@ -46,8 +60,15 @@ at::Tensor give_channels_last_gradient(const at::Tensor& weight, const at::Tenso
     const at::Tensor gradient = channels_last(given);
     with_host_type(into, [&](auto zero) {
       using T = decltype(zero);
-      device_weights_from_channels_last<T>(shape_of(into), host_data<T>(gradient),
-                                           host_data<T>(into), is_added, device_stream(into));
+      const ConvWeightShape shape = shape_of(into);
+      const T* from = host_data<T>(gradient);
+      T* to = host_data<T>(into);
+      if (into.is_cuda()) {
+        return device_weights_from_channels_last<T>(shape, from, to, is_added, device_stream(into));
+      }
+      over_outputs(shape, [&](std::int64_t begin, std::int64_t end) {
+        weights_from_channels_last(shape, from, to, is_added, begin, end);
+      });
     });
   });
 }
@@ -84,14 +105,15 @@ struct ConvFunction : torch::autograd::Function<ConvFunction> {
     const std::int64_t stride = ctx->saved_data["stride"].toInt();
     const std::int64_t padding = ctx->saved_data["padding"].toInt();
     const at::Tensor dy = channels_last(gradients[0]);
-    const bool has_dw = weight.requires_grad();
-    const auto [dx, dw, unused] = at::convolution_backward(
-        dy, x, own, std::nullopt, {stride, stride}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
-        {ctx->needs_input_grad(0), has_dw, false});
+    const bool has_dw = weight.requires_grad(), has_db = bias.defined() && bias.requires_grad();
+    // The host's library sums the bias' gradient on its way.
+    const bool is_summed = has_db && x.is_cpu();
+    const auto sizes = bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : std::nullopt;
+    const auto [dx, dw, sums] =
+        at::convolution_backward(dy, x, own, sizes, {stride, stride}, {padding, padding}, {1, 1},
+                                 false, {0, 0}, 1, {ctx->needs_input_grad(0), has_dw, is_summed});
     at::Tensor db;
-    if (bias.defined() && bias.requires_grad()) {
-      db = give_gradient_of(bias, sum_of_channels(dy));
-    }
+    if (has_db) db = give_gradient_of(bias, is_summed ? sums : sum_of_channels(dy));
     return {dx, has_dw ? give_channels_last_gradient(weight, dw) : at::Tensor(), db, at::Tensor(),
             at::Tensor()};
   }
@@ -171,6 +193,7 @@ at::Tensor fused_biased_sum(const at::Tensor& a, const at::Tensor& b, const at::
 }
 
 at::Tensor fused_conv(const at::Tensor& x, const ConvWeights& weights) {
+  if (!runs_in_loops(x) || product_type(x) != x.scalar_type()) return plain_conv(x, weights);
   return ConvFunction::apply(x, weights.weight, maybe(weights.bias), weights.stride,
                              weights.padding);
 }
@@ -185,6 +208,7 @@ at::Tensor plain_conv(const at::Tensor& x, const ConvWeights& weights) {
 }
 
 at::Tensor fused_channel_join(const at::Tensor& a, const at::Tensor& b) {
+  if (!runs_in_loops(a)) return at::cat({a, b}, 1);
   return JoinFunction::apply(a, b);
 }
 

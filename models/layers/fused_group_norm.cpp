@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/in_parallel.h"
 #include "models/kernels/device_group_norm.h"
 #include "models/kernels/host_group_norm.h"
@@ -11,8 +13,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Channels a call works on at least: rows of that many are read at a time.
-constexpr std::int64_t kStripChannels = 16;
+// Channels a call works on: rows of a few hundred bytes are read at a time, but every thread is to
+// have its part.
+constexpr std::int64_t kFewestChannels = 16, kMostChannels = 128;
 
 /// [B, C, H, W] whose memory is [B, H, W, C].
 at::Tensor channels_last(const at::Tensor& x) {
@@ -48,7 +51,9 @@ GroupNormMaps<T> maps_of(const GroupNormChoice& choice, const variable_list& in,
 template <typename Call>
 void over_strips(const at::Tensor& x, std::int64_t groups, const Call& call) {
   const std::int64_t per_group = x.size(1) / groups;
-  const std::int64_t strip = std::max<std::int64_t>(1, kStripChannels / per_group);
+  const std::int64_t channels =
+      std::clamp(x.size(0) * x.size(1) / at::get_num_threads(), kFewestChannels, kMostChannels);
+  const std::int64_t strip = std::max<std::int64_t>(1, channels / per_group);
   const std::int64_t strips = (groups + strip - 1) / strip;
   in_parallel(x.size(0) * strips, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {

@@ -1,5 +1,6 @@
 // Fused layers over feature maps.
 
+#include "models/kernels/conv_weights.h"
 #include "models/layers/fused.h"
 #include "tests/support/fused_and_plain.h"
 
@@ -51,6 +52,27 @@ TEST(FusedMaps, ConvolutionIsThePlainOne) {
         }
       }
     }
+  }
+}
+
+// Beyond a tile of inputs, and outputs in two parts.
+TEST(FusedMaps, WeightsGoToChannelsLastAndBack) {
+  for (const std::int64_t inputs : {3, 64, 131}) {
+    const ConvWeightShape shape{5, inputs, 9};
+    const at::Tensor plain = normal({5, inputs, 9}, 1), before = normal({5, inputs, 9}, 2);
+    const at::Tensor last = at::empty({5, 9, inputs});
+    at::Tensor copied = before.clone(), added = before.clone();
+    for (const auto& [begin, end] : {std::pair{0, 2}, {2, 5}}) {
+      weights_to_channels_last(shape, plain.const_data_ptr<float>(), last.data_ptr<float>(), begin,
+                               end);
+      for (at::Tensor* to : {&copied, &added}) {
+        weights_from_channels_last(shape, last.const_data_ptr<float>(), to->data_ptr<float>(),
+                                   to == &added, begin, end);
+      }
+    }
+    EXPECT_TRUE(at::equal(last, plain.transpose(1, 2)));
+    EXPECT_TRUE(at::equal(copied, plain));
+    EXPECT_TRUE(at::equal(added, before + plain));
   }
 }
 
