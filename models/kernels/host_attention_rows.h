@@ -48,6 +48,13 @@ inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
   for (std::int64_t i = 0; i < count; ++i) s[i] = exponential(scale * s[i] - shift);
 }
 
+inline float sum_of_lanes(float* lanes) {
+  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
+    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
+  }
+  return lanes[0];
+}
+
 [[gnu::noinline]] inline float sum_of(const float* __restrict s, std::int64_t count) {
   float lanes[kLanes] = {};
   const std::int64_t whole = count / kLanes * kLanes;
@@ -55,10 +62,7 @@ inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
     for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += s[i + j];
   }
   for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += s[i];
-  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
-    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
-  }
-  return lanes[0];
+  return sum_of_lanes(lanes);
 }
 
 /// s, times `scale` the scores of one query, becomes exp(scale s - highest); returns what the
@@ -92,10 +96,14 @@ const float* keep_row(const AttentionHead<T>& head, std::int64_t row) {
 }
 
 template <typename T>
-float dot(const T* __restrict x, const T* __restrict y, std::int64_t count) {
-  float total = 0.0f;
-  for (std::int64_t i = 0; i < count; ++i) total += load(x[i]) * load(y[i]);
-  return total;
+[[gnu::noinline]] float dot(const T* __restrict x, const T* __restrict y, std::int64_t count) {
+  float lanes[kLanes] = {};
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += load(x[i + j]) * load(y[i + j]);
+  }
+  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += load(x[i]) * load(y[i]);
+  return sum_of_lanes(lanes);
 }
 
 /// sum_j p_j dp_j of a query, in the form that needs no second pass (Dao et al.,
