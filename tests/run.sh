@@ -3,8 +3,8 @@
 #
 #   bash tests/run.sh          quick tier: everything not labelled "full"
 #   bash tests/run.sh --full   adds the long tests; the suite again, built for CPUs alone, with the
-#                              address+undefined sanitizers; the thread sanitizer on loader and
-#                              communicators
+#                              address+undefined sanitizers; the thread sanitizer on loader,
+#                              communicators and whatever else runs on threads
 #
 # Closing line: "N passed, M failed", counted in single test cases. Exit status 0 when
 # nothing failed.
@@ -51,8 +51,10 @@ run_suite build quick -LE full
 if [[ $FULL == yes ]]; then
   run_suite build full -L full
   build_and_run asan all -LE 'full|no_sanitizer'
-  # Loader; local and thread communicators, the exchange over them, and saving beside the steps.
-  build_and_run tsan "core_trainer_test data_loader_test dist_communicator_test dist_gradient_exchange_test" \
-    -R '^(core_trainer_test|data_loader_test|dist_gradient_exchange_test|dist_communicator_test\.np1)$'
+  # Loader; local and thread communicators, the exchange over them, saving beside the steps; the
+  # threads that loops run on.
+  build_and_run tsan "core_in_parallel_test core_trainer_test data_loader_test dist_communicator_test \
+    dist_gradient_exchange_test models_fused_test" \
+    -R '^((core_in_parallel|core_trainer|data_loader|dist_gradient_exchange|models_fused)_test|dist_communicator_test\.np1)$'
 fi
 python3 tests/support/count_tests.py "${SUMMARY[@]}"
