@@ -108,7 +108,7 @@ struct ConvFunction : torch::autograd::Function<ConvFunction> {
     const bool has_dw = weight.requires_grad(), has_db = bias.defined() && bias.requires_grad();
     // The host's library sums the bias' gradient on its way.
     const bool is_summed = has_db && x.is_cpu();
-    const auto sizes = bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : std::nullopt;
+    const auto sizes = is_summed ? at::OptionalIntArrayRef(bias.sizes()) : std::nullopt;
     const auto [dx, dw, sums] =
         at::convolution_backward(dy, x, own, sizes, {stride, stride}, {padding, padding}, {1, 1},
                                  false, {0, 0}, 1, {ctx->needs_input_grad(0), has_dw, is_summed});
