@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "models/kernels/host_attention.h"
+#include "models/kernels/lanes.h"
 
 // What host_attention.cpp and host_attention_bf16.cpp do with single rows of scores.
 
 namespace kiln::attention_rows {
 
-constexpr std::int64_t kLanes = 16;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// Memory of the calling thread, apart for every number; what was in it is kept where it suffices.
@@ -31,15 +31,8 @@ inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
   return std::min(L, std::max<std::int64_t>(16, kBlockScores / S / 16 * 16));
 }
 
-[[gnu::noinline]] inline float highest_of(const float* __restrict s, std::int64_t count) {
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -kInfinity);
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] = s[i + j] > lanes[j] ? s[i + j] : lanes[j];
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[0] = std::max(lanes[0], s[i]);
-  return *std::max_element(lanes, lanes + kLanes);
+[[gnu::noinline]] inline float highest_of(const float* s, std::int64_t count) {
+  return lane_max(count, [s](std::int64_t i) { return s[i]; });
 }
 
 /// s becomes exp(scale s - shift).
@@ -48,21 +41,8 @@ inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
   for (std::int64_t i = 0; i < count; ++i) s[i] = exponential(scale * s[i] - shift);
 }
 
-inline float sum_of_lanes(float* lanes) {
-  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
-    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
-  }
-  return lanes[0];
-}
-
-[[gnu::noinline]] inline float sum_of(const float* __restrict s, std::int64_t count) {
-  float lanes[kLanes] = {};
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += s[i + j];
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += s[i];
-  return sum_of_lanes(lanes);
+[[gnu::noinline]] inline float sum_of(const float* s, std::int64_t count) {
+  return lane_sum(count, [s](std::int64_t i) { return s[i]; });
 }
 
 /// s, times `scale` the scores of one query, becomes exp(scale s - highest); returns what the
@@ -96,14 +76,8 @@ const float* keep_row(const AttentionHead<T>& head, std::int64_t row) {
 }
 
 template <typename T>
-[[gnu::noinline]] float dot(const T* __restrict x, const T* __restrict y, std::int64_t count) {
-  float lanes[kLanes] = {};
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += load(x[i + j]) * load(y[i + j]);
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += load(x[i]) * load(y[i]);
-  return sum_of_lanes(lanes);
+[[gnu::noinline]] float dot(const T* x, const T* y, std::int64_t count) {
+  return lane_sum(count, [x, y](std::int64_t i) { return load(x[i]) * load(y[i]); });
 }
 
 /// sum_j p_j dp_j of a query, in the form that needs no second pass (Dao et al.,

@@ -4,25 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "models/kernels/lanes.h"
+
 namespace kiln {
 namespace {
-
-// Sums in a fixed number of lanes: vectorised, and the same bits from any compiler.
-constexpr std::int64_t kLanes = 16;
-
-template <typename Value>
-float lane_sum(std::int64_t count, const Value& value) {
-  float lanes[kLanes] = {};
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += value(i + j);
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += value(i);
-  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
-    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
-  }
-  return lanes[0];
-}
 
 /// Memory of a thread, at least `count` floats.
 float* scratch(std::size_t index, std::int64_t count) {

@@ -1,42 +1,20 @@
 #include "models/kernels/host_softmax.h"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "models/kernels/lanes.h"
 
 namespace kiln {
 namespace {
 
-constexpr std::int64_t kLanes = 16;
-
 template <typename T>
-[[gnu::noinline]] float highest_of(const T* __restrict x, std::int64_t count) {
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      const float value = load(x[i + j]);
-      lanes[j] = value > lanes[j] ? value : lanes[j];
-    }
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[0] = std::max(lanes[0], load(x[i]));
-  return *std::max_element(lanes, lanes + kLanes);
+[[gnu::noinline]] float highest_of(const T* x, std::int64_t count) {
+  return lane_max(count, [x](std::int64_t i) { return load(x[i]); });
 }
 
 template <typename T>
-[[gnu::noinline]] float sum_of_exponentials(const T* __restrict x, float shift,
-                                            std::int64_t count) {
-  float lanes[kLanes] = {};
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += exponential(load(x[i + j]) - shift);
-  }
-  for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += exponential(load(x[i]) - shift);
-  for (std::int64_t step = kLanes / 2; step > 0; step /= 2) {
-    for (std::int64_t j = 0; j < step; ++j) lanes[j] += lanes[j + step];
-  }
-  return lanes[0];
+[[gnu::noinline]] float sum_of_exponentials(const T* x, float shift, std::int64_t count) {
+  return lane_sum(count, [x, shift](std::int64_t i) { return exponential(load(x[i]) - shift); });
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "models/layers/conv.h"
 
 #include "models/layers/fused.h"
-#include "models/layers/host_tensors.h"
 
 namespace kiln {
 
@@ -48,10 +47,6 @@ at::Tensor to_tokens(const at::Tensor& x) {
 
 at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64_t width) {
   return tokens.reshape({tokens.size(0), height, width, tokens.size(2)}).permute({0, 3, 1, 2});
-}
-
-at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b) {
-  return fused_channel_join(a, b);
 }
 
 at::Tensor upsample_nearest(const at::Tensor& x) {

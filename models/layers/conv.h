@@ -40,9 +40,6 @@ struct GroupNorm : torch::nn::Module {
 at::Tensor to_tokens(const at::Tensor& x);
 at::Tensor from_tokens(const at::Tensor& tokens, std::int64_t height, std::int64_t width);
 
-/// cat({a, b}, 1)
-at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b);
-
 /// Twice the height and width, each pixel repeated.
 at::Tensor upsample_nearest(const at::Tensor& x);
 

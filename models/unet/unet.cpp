@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "models/layers/fused.h"
 #include "models/layers/init.h"
 #include "models/layers/submodule.h"
 #include "models/parameters.h"
@@ -223,7 +224,7 @@ at::Tensor UNet::run_middle(at::Tensor x, const State& state, DropoutStream& dro
 at::Tensor UNet::run_up(const UNetLevel& level, at::Tensor x, State& state,
                         DropoutStream& drop) const {
   for (const UNetStage& stage : level.stages) {
-    x = run_stage(stage, join_channels(x, state.skips.back()), state, drop);
+    x = run_stage(stage, fused_channel_join(x, state.skips.back()), state, drop);
     state.skips.pop_back();
   }
   if (level.resizing) return level.resizing->forward(x, state.time, drop);
