@@ -8,6 +8,7 @@
 #include "data/decode.h"
 #include "data/host_tensor.h"
 #include "data/labels.h"
+#include "data/mirror.h"
 #include "data/resize.h"
 
 namespace kiln {
@@ -86,8 +87,9 @@ class ImageSource : public BatchSource {
       } catch (const Error& error) {
         throw data_error("{}: the image cannot be decoded: {}", describe(id), error.what());
       }
-    } else if (is_stored_as_seen() && !is_mirrored(position)) {
+    } else if (is_stored_as_seen()) {
       shard.read_rows("image", row, 1, out);
+      if (is_mirrored(position)) mirror_lines(out, info_.height, info_.width, info_.channels);
     } else {
       memory.reshape(field_.shape[1], field_.shape[0], info_.channels);
       shard.read_rows("image", row, 1, memory.pixels.data());

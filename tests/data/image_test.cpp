@@ -9,6 +9,7 @@
 #include "data/crop.h"
 #include "data/decode.h"
 #include "data/resize.h"
+#include "data/resize_passes.h"
 #include "tests/data/pictures.h"
 
 namespace kiln {
@@ -70,6 +71,50 @@ TEST(Resize, EqualsPillowEnlarging) {
 
 TEST(Resize, SameSizeChangesNothing) {
   EXPECT_EQ(resize_bicubic(pattern(17, 9, 3), 17, 9), pattern(17, 9, 3));
+}
+
+TEST(Resize, ASideThatKeepsItsSizeHasWeightsOfZeroAndOne) {
+  for (std::int64_t size = 1; size < 700; ++size) {
+    for (const TapTable table(size, size, 0, size); const Taps& taps : table.taps) {
+      const std::int64_t output = &taps - table.taps.data();
+      for (std::int64_t k = 0; k < taps.count; ++k) {
+        const bool is_itself = taps.first + k == output;
+        ASSERT_EQ(taps.weights[k], is_itself ? 1 << TapTable::kPrecisionBits : 0)
+            << size << ": " << output;
+      }
+    }
+  }
+}
+
+TEST(Resize, QuadsAndPairsGiveTheSameBits) {
+  // Sizes from one step of four outputs, or of 64 bytes, to the next; noise, so that sums leave
+  // the range of 8 bits on both sides.
+  Image whole(97, 61, 3);
+  for (std::size_t i = 0; i < whole.pixels.size(); ++i) {
+    const std::uint64_t noise = (i + 1) * 0x9E3779B97F4A7C15ull;
+    whole.pixels[i] = noise >> 63 != 0   ? 255
+                      : noise >> 62 != 0 ? 0
+                                         : static_cast<std::uint8_t>(noise >> 40);
+  }
+  int compared = 0;
+  for (std::int64_t in_size = 20; in_size <= 61; in_size += 3) {
+    const ImageView in(whole, {in_size % 7, 61 - in_size, in_size + in_size % 5, in_size});
+    for (const std::int64_t size : {1, 3, 4, 5, 16, 21, 23, 31, 64, 65, 90}) {
+      for (const bool is_mirrored : {false, true}) {
+        const std::int64_t begin = size / 3;
+        TapTable columns(in.width, size, begin, size - begin);
+        if (is_mirrored) std::ranges::reverse(columns.taps);
+        if (!can_resize_in_quads(in, columns)) continue;
+        const TapTable rows(in.height, size + 2, begin, size + 1 - begin);
+        Image quads(columns.size(), rows.size(), 3), pairs = quads;
+        resize_in_quads(in, columns, rows, quads.pixels.data());
+        resize_in_pairs(in, columns, rows, pairs.pixels.data());
+        ASSERT_EQ(quads, pairs) << in.width << " x " << in.height << " to " << size;
+        ++compared;
+      }
+    }
+  }
+  if (compared == 0) GTEST_SKIP() << "this processor has no 8-bit multiply-add";
 }
 
 TEST(Resize, ChannelsDoNotMix) {

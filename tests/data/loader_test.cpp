@@ -77,6 +77,18 @@ TEST_F(LoaderTest, BatchesDoNotDependOnTheNumberOfThreads) {
   EXPECT_EQ(one, run(path(), 1, 8, 0, 5));
 }
 
+TEST_F(LoaderTest, HalfOfStoredImagesAreMirrored) {
+  ImageOptions mirrored;
+  mirrored.flip = true;
+  const at::Tensor stored =
+      DatasetReader(open_images(path()), 1).read(0, 50).at("image").clone();  // [B, H, W, C]
+  const at::Tensor seen = DatasetReader(open_images(path(), mirrored), 2).read(0, 50).at("image");
+  const at::Tensor is_kept = seen.eq(stored).flatten(1).all(1);
+  const at::Tensor is_mirrored = seen.eq(stored.flip({2})).flatten(1).all(1);
+  EXPECT_TRUE(is_kept.logical_xor(is_mirrored).all().item<bool>());
+  EXPECT_NEAR(is_mirrored.sum().item<double>(), 25, 12);  // 3.4 standard deviations
+}
+
 TEST_F(LoaderTest, RanksTogetherSeeTheSamePositionsSamplesAndPixels) {
   const Ledger one = run(path(), 1, 2, 0, 5);
   for (const std::int64_t num_ranks : {2, 3, 4}) {
