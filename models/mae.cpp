@@ -48,10 +48,27 @@ std::vector<std::string> MaeShape::problems() const {
 }
 
 std::vector<std::int64_t> shuffle_by_noise(std::span<const float> noise) {
+  // The noise is uniform, so its value says about where its place is: values are dealt to as many
+  // buckets as there are places, and insertion sorts what is left.
+  const std::int64_t size = std::ssize(noise);
+  const auto noise_of = [&](std::int64_t i) { return noise[static_cast<std::size_t>(i)]; };
+  const auto bucket_of = [&](std::int64_t i) {
+    const auto place = static_cast<std::int64_t>(noise_of(i) * static_cast<float>(size));
+    return static_cast<std::size_t>(std::clamp<std::int64_t>(place, 0, size - 1));
+  };
+  std::vector<std::int64_t> next_place(noise.size() + 1);  // of a bucket
+  for (std::int64_t i = 0; i < size; ++i) ++next_place[bucket_of(i) + 1];
+  std::partial_sum(next_place.begin(), next_place.end(), next_place.begin());
   std::vector<std::int64_t> order(noise.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, {},
-                           [&](std::int64_t i) { return noise[static_cast<std::size_t>(i)]; });
+  for (std::int64_t i = 0; i < size; ++i) {
+    order[static_cast<std::size_t>(next_place[bucket_of(i)]++)] = i;
+  }
+  for (auto sorted = order.begin(); sorted != order.end(); ++sorted) {
+    auto place = sorted;
+    const std::int64_t i = *sorted;
+    for (; place != order.begin() && noise_of(place[-1]) > noise_of(i); --place) *place = place[-1];
+    *place = i;
+  }
   return order;
 }
 

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "core/philox.h"
 #include "core/torch.h"
 #include "models/mae_options.h"
@@ -113,6 +117,22 @@ TEST(Mae, KeepsTheSameNumberOfPatchesOfEverySample) {
 TEST(Mae, ShufflesByRisingNoise) {
   const std::vector<float> noise = {0.3f, 0.1f, 0.9f, 0.5f};
   EXPECT_EQ(shuffle_by_noise(noise), (std::vector<std::int64_t>{1, 0, 3, 2}));
+}
+
+TEST(Mae, ShufflesAsAStableSortDoes) {
+  for (const std::size_t size : {0, 1, 2, 49, 196, 1000}) {
+    std::vector<float> noise(size);
+    fill_uniform(Philox(7, Purpose::kNoise, 0), noise.data(), std::ssize(noise));
+    for (const float levels : {0.0f, 1.0f, 10.0f, 1e9f}) {  // few levels: many are equal
+      std::vector<float> rounded = noise;
+      for (float& value : rounded) value = std::round(value * levels) / std::max(levels, 1.0f);
+      std::vector<std::int64_t> expected(size);
+      std::iota(expected.begin(), expected.end(), 0);
+      std::ranges::stable_sort(
+          expected, {}, [&](std::int64_t i) { return rounded[static_cast<std::size_t>(i)]; });
+      EXPECT_EQ(shuffle_by_noise(rounded), expected) << size << " values, " << levels << " levels";
+    }
+  }
 }
 
 TEST(Mae, MasksEveryPatchEquallyOften) {
