@@ -68,6 +68,10 @@ struct ConvWeights {
   std::int64_t stride = 1, padding = 0;
 };
 at::Tensor fused_conv(const at::Tensor& x, const ConvWeights& weights);
+/// The same with fewer multiplications (models/kernels/winograd.h), where runs_in_winograd();
+/// fused_conv() chooses.
+bool runs_in_winograd(const at::Tensor& x, const ConvWeights& weights);
+at::Tensor winograd_conv(const at::Tensor& x, const ConvWeights& weights);
 at::Tensor plain_conv(const at::Tensor& x, const ConvWeights& weights);
 
 /// a + b + bias of maps [B, C, H, W], channels-last in the result; bias [C].

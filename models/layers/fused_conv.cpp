@@ -11,10 +11,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor channels_last(const at::Tensor& x) {
-  return x.contiguous(at::MemoryFormat::ChannelsLast);
-}
-
 ConvWeightShape shape_of(const at::Tensor& weight) {
   return {weight.size(0), weight.size(1), static_cast<int>(weight.size(2) * weight.size(3))};
 }
@@ -194,6 +190,7 @@ at::Tensor fused_biased_sum(const at::Tensor& a, const at::Tensor& b, const at::
 
 at::Tensor fused_conv(const at::Tensor& x, const ConvWeights& weights) {
   if (!runs_in_loops(x) || product_type(x) != x.scalar_type()) return plain_conv(x, weights);
+  if (runs_in_winograd(x, weights)) return winograd_conv(x, weights);
   return ConvFunction::apply(x, weights.weight, maybe(weights.bias), weights.stride,
                              weights.padding);
 }

@@ -18,10 +18,6 @@ using torch::autograd::variable_list;
 constexpr std::int64_t kFewestChannels = 16, kMostChannels = 128;
 
 /// [B, C, H, W] whose memory is [B, H, W, C].
-at::Tensor channels_last(const at::Tensor& x) {
-  return x.contiguous(at::MemoryFormat::ChannelsLast);
-}
-
 struct GroupNormChoice : torch::CustomClassHolder {
   std::int64_t groups = 1;
   float eps = 0.0f;

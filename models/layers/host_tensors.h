@@ -21,6 +21,11 @@ inline std::optional<at::Tensor> maybe(const at::Tensor& x) {
 }
 inline at::Tensor maybe(const std::optional<at::Tensor>& x) { return x.value_or(at::Tensor()); }
 
+/// Maps [B, C, H, W] with the channels of a pixel side by side.
+inline at::Tensor channels_last(const at::Tensor& x) {
+  return x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
 /// Null where the tensor is undefined.
 template <typename T>
 T* host_data(const at::Tensor& x) {

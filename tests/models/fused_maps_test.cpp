@@ -55,6 +55,58 @@ TEST(FusedMaps, ConvolutionIsThePlainOne) {
   }
 }
 
+// One pixel, odd sides, one block of tiles that is not whole, several blocks.
+TEST(FusedMaps, WinogradConvolutionIsThePlainOne) {
+  using Sizes = std::array<std::int64_t, 3>;
+  for (const auto& [batch, height, width] : {Sizes{1, 1, 1}, {2, 5, 8}, {3, 8, 7}, {1, 33, 34}}) {
+    for (const auto& [in, out] : {std::pair{32, 40}, {104, 32}}) {
+      for (const bool has_bias : {false, true}) {
+        const Tensors inputs = {normal({batch, in, height, width}, 1),
+                                normal({out, in, 3, 3}, 2) / 20,
+                                has_bias ? normal({out}, 3) : at::Tensor()};
+        const auto weights = [](const Tensors& x) { return ConvWeights{x[1], x[2], 1, 1}; };
+        if (!runs_in_winograd(inputs[0], weights(inputs))) {
+          GTEST_SKIP() << "this processor has no AVX-512";
+        }
+        expect_same_on(
+            at::kCPU, inputs,
+            [&](const Tensors& x) { return Tensors{fused_conv(x[0], weights(x))}; },
+            [&](const Tensors& x) { return Tensors{plain_conv(x[0], weights(x))}; },
+            tolerance_of(at::kFloat));
+      }
+    }
+  }
+}
+
+TEST(FusedMaps, WinogradConvolutionDoesNotDependOnThreads) {
+  const int before = at::get_num_threads();
+  const auto results = [](int threads) {
+    at::set_num_threads(threads);
+    return outputs_and_gradients({normal({3, 32, 39, 38}, 1), normal({64, 32, 3, 3}, 2)},
+                                 [](const Tensors& x) {
+                                   return Tensors{fused_conv(x[0], {x[1], {}, 1, 1})};
+                                 });
+  };
+  const Tensors one = results(1);
+  for (const int threads : {2, 3}) {
+    const Tensors more = results(threads);
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      EXPECT_TRUE(at::equal(one[i], more[i])) << "tensor " << i << ", " << threads;
+    }
+  }
+  at::set_num_threads(before);
+}
+
+// More tiles than one product of the weights' gradient takes.
+TEST(FusedMaps, WinogradConvolutionInSeveralChunks) {
+  const Tensors inputs = {normal({1, 256, 66, 66}, 1), normal({256, 256, 3, 3}, 2) / 48};
+  const auto weights = [](const Tensors& x) { return ConvWeights{x[1], {}, 1, 1}; };
+  if (!runs_in_winograd(inputs[0], weights(inputs))) GTEST_SKIP() << "no AVX-512";
+  expect_same_on(
+      at::kCPU, inputs, [&](const Tensors& x) { return Tensors{fused_conv(x[0], weights(x))}; },
+      [&](const Tensors& x) { return Tensors{plain_conv(x[0], weights(x))}; }, 1e-4);
+}
+
 // Beyond a tile of inputs, and outputs in two parts.
 TEST(FusedMaps, WeightsGoToChannelsLastAndBack) {
   for (const std::int64_t inputs : {3, 64, 131}) {
