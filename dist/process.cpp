@@ -24,6 +24,9 @@ namespace kiln {
 namespace {
 
 void start_mpi(int launched_size) {
+  // Where ranks cannot read each other's memory, messages go in pieces, by default three at a time:
+  // too few for a thread that sleeps between polls.
+  setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "32", /*overwrite=*/0);
   int provided = MPI_THREAD_SINGLE;
   KILN_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
   if (provided < MPI_THREAD_SERIALIZED) {
