@@ -293,8 +293,10 @@ std::vector<std::string> RecipeReader::Impl::all_problems() const {
     if (!table) {
       found.push_back(fmt::format("'{}' stands outside any section", section));
     } else if (std::ranges::find(sections, section) == sections.end()) {
-      found.push_back(
-          fmt::format("[{}] is not a section{}", section, did_you_mean(section, sections)));
+      const std::string hint = did_you_mean(section, sections);
+      found.push_back(fmt::format(
+          "[{}] is not a section{}", section,
+          hint.empty() ? fmt::format("; there are {}", fmt::join(sections, ", ")) : hint));
     } else {
       check_unknown(section, *table, "", found);
     }

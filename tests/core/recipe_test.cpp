@@ -88,6 +88,11 @@ TEST(Recipe, NamesTheExpectedType) {
   EXPECT_THAT(error_of(kValid, {"run.reproducible=1"}), HasSubstr("should be true or false"));
 }
 
+TEST(Recipe, NamesTheSectionsThereAre) {
+  EXPECT_THAT(error_of(kValid, {"weights_and_biases.project=1"}),
+              HasSubstr("[weights_and_biases] is not a section; there are "));
+}
+
 TEST(Recipe, ReportsAllMistakesTogether) {
   const std::string error =
       error_of(kValid, {"train.global_bacth=4", "run.device=tpu", "optimiser.lr=1",
