@@ -161,7 +161,7 @@ void winograd_weights(const WinogradWeights& shape, const float* weights, float*
       float square[16][kVec][kVec];  // of outputs and inputs
       for (std::int64_t k = 0; k < kVec; ++k) {
         const float* there = weights + ((o + k) * in + c) * 9;
-        Vec g[3][3], u[4][4];
+        Vec g[3][3] = {}, u[4][4];  // gcc does not see that all lanes are set
         for (int i = 0; i < 9; ++i) {
           for (int j = 0; j < kVec; ++j) g[i / 3][i % 3][j] = there[j * 9 + i];
         }
