@@ -5,6 +5,7 @@
 #include "models/layers/fused.h"
 #include "models/layers/host_tensors.h"
 #include "models/layers/leaf_gradient.h"
+#include "models/layers/matmul.h"
 
 namespace kiln {
 namespace {
@@ -139,13 +140,10 @@ struct WinogradFunction : torch::autograd::Function<WinogradFunction> {
 }  // namespace
 
 bool runs_in_winograd(const at::Tensor& x, const ConvWeights& weights) {
-  static const bool has_product = __builtin_cpu_supports("avx512bw") &&
-                                  __builtin_cpu_supports("avx512dq") &&
-                                  __builtin_cpu_supports("avx512vl");
   const at::Tensor& weight = weights.weight;
   const auto is_wide = [](std::int64_t channels) { return channels >= 32 && channels % 8 == 0; };
   const bool is_fp32 = x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat;
-  return has_product && x.is_cpu() && is_fp32 && weight.is_contiguous() && weight.size(2) == 3 &&
+  return has_avx512() && x.is_cpu() && is_fp32 && weight.is_contiguous() && weight.size(2) == 3 &&
          weight.size(3) == 3 && weights.stride == 1 && weights.padding == 1 &&
          is_wide(weight.size(0)) && is_wide(weight.size(1));
 }

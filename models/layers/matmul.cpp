@@ -2,11 +2,14 @@
 
 namespace kiln {
 
+bool has_avx512() {
+  static const bool has = __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return has;
+}
+
 at::ScalarType product_type(const at::Tensor& x) {
-  static const bool has_fast_bf16 = __builtin_cpu_supports("avx512bw") &&
-                                    __builtin_cpu_supports("avx512dq") &&
-                                    __builtin_cpu_supports("avx512vl");
-  const bool is_slow = x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && !has_fast_bf16;
+  const bool is_slow = x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && !has_avx512();
   return is_slow ? at::kFloat : x.scalar_type();
 }
 
