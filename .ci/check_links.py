@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that a link such as [`Trainer::run`](../core/trainer.cpp#L44) in docs/ leads to the line where
+"""Checks that a link such as [`Trainer::run`](../core/training/trainer.cpp#L44) in docs/ leads to the line where
 that function begins, and that linked files exist.  --fix rewrites the line numbers."""
 import pathlib
 import re

@@ -1,6 +1,6 @@
 # KILN_HAS_CUBLASLT is ON where CUDA is, the toolkit has cuBLAS's headers, and the library that
 # LibTorch loads is found (two of them in one process would not do). Otherwise
-# models/kernels/no_device_matmul.cpp stands in.
+# models/kernels/device/no_device_matmul.cpp stands in.
 set(KILN_HAS_CUBLASLT OFF)
 if(KILN_HAS_CUDA AND EXISTS ${KILN_TORCH}/lib/libc10_cuda.so)
   # LibTorch's header of handles includes cuSOLVER's as well.

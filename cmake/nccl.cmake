@@ -1,6 +1,6 @@
 # KILN_HAS_NCCL is ON where CUDA is and nccl.h and a library of NCCL are found: the toolkit's or the
 # system's header, and the library that LibTorch itself loads (two of them in one process would not
-# do). Otherwise dist/no_nccl.cpp stands in.
+# do). Otherwise dist/nccl/no_nccl.cpp stands in.
 set(KILN_HAS_NCCL OFF)
 if(KILN_HAS_CUDA)
   find_path(KILN_NCCL_INCLUDE nccl.h HINTS ${KILN_TORCH}/../nvidia/nccl/include

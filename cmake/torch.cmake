@@ -26,7 +26,7 @@ endfunction()
 kiln_import_torch(c10)
 kiln_import_torch(torch_cpu)
 set(kiln_torch_libs torch::torch_cpu torch::c10)
-# The OpenMP runtime whose threads LibTorch computes on; core/in_parallel.cpp shares them.
+# The OpenMP runtime whose threads LibTorch computes on; core/device/in_parallel.cpp shares them.
 file(GLOB kiln_openmp ${KILN_TORCH}/lib/libgomp*.so* ${KILN_TORCH}/lib/libiomp5.so)
 if(kiln_openmp)
   list(GET kiln_openmp 0 kiln_openmp)

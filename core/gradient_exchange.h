@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/base/work.h"
 #include "core/types.h"
-#include "core/work.h"
 
 namespace kiln {
 

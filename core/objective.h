@@ -44,11 +44,11 @@ class Objective {
                                    std::size_t phase) = 0;
 
   /// Whether forward and backward of this phase may be recorded once on a GPU and replayed for
-  /// every micro-batch of the same shapes and denominators (core/micro_batch_pass.h). If so: of
-  /// what loss() is given, it looks at batch.tensors, batch.weights and batch.num_samples alone;
-  /// its host values, the weights of metrics among them, follow from shapes and the last two; it
-  /// never rests, neither waits for the GPU nor copies from host memory, and adds nothing to
-  /// sums().
+  /// every micro-batch of the same shapes and denominators (core/training/micro_batch_pass.h). If
+  /// so: of what loss() is given, it looks at batch.tensors, batch.weights and batch.num_samples
+  /// alone; its host values, the weights of metrics among them, follow from shapes and the last
+  /// two; it never rests, neither waits for the GPU nor copies from host memory, and adds nothing
+  /// to sums().
   virtual bool is_recordable(std::size_t phase) const {
     (void)phase;
     return false;

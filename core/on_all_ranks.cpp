@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/error.h"
-#include "core/hash.h"
+#include "core/base/error.h"
+#include "core/base/hash.h"
 #include "core/torch.h"
 
 namespace kiln {

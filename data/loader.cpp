@@ -10,9 +10,9 @@
 #include <numeric>
 #include <thread>
 
-#include "core/error.h"
-#include "core/work.h"
-#include "data/parallel.h"
+#include "core/base/error.h"
+#include "core/base/work.h"
+#include "data/store/parallel.h"
 
 namespace kiln {
 namespace {

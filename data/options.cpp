@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/recipe_reader.h"
+#include "core/recipe/recipe_reader.h"
 
 namespace kiln {
 namespace {

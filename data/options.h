@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/options.h"
+#include "core/recipe/options.h"
 
 namespace kiln {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "core/philox.h"
+#include "core/base/error.h"
+#include "core/base/philox.h"
 #include "data/permutation.h"
 
 namespace kiln {

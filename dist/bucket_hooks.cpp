@@ -3,7 +3,7 @@
 #include <memory>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/torch.h"
 
 namespace kiln {

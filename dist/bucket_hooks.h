@@ -4,7 +4,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/flat_parameters.h"
+#include "core/optimizer/flat_parameters.h"
 
 namespace kiln {
 

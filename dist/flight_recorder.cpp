@@ -11,8 +11,8 @@
 #include <fstream>
 #include <mutex>
 
-#include "core/error.h"
-#include "core/phase.h"
+#include "core/base/error.h"
+#include "core/report/activity.h"
 
 namespace kiln {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "dist/fast_exchange.h"
 #include "dist/tree_exchange.h"
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/communicator.h"
-#include "core/flat_parameters.h"
 #include "core/gradient_exchange.h"
+#include "core/optimizer/flat_parameters.h"
 #include "dist/bucket_hooks.h"
 
 namespace kiln {

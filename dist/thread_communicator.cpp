@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "dist/host_sum.h"
 #include "dist/operation.h"
 

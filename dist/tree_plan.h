@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/work.h"
+#include "core/base/work.h"
 
 namespace kiln {
 

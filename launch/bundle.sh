@@ -12,8 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=${1:-build/kiln-bundle}
 LIMIT_MIB=60
-TESTS=(core_optimizer_test dist_communicator_test models_attention_choice_test models_device_matmul_test
-  models_device_test models_fused_test)
+TESTS=(core_optimizer_optimizer_test dist_communicator_test models_operators_attention_choice_test models_operators_device_matmul_test
+  models_device_test models_operators_fused_test)
 # Components of Open MPI that stay behind: they bring libraries of network cards along, or serve
 # parts of MPI that Kiln does not use (files, OpenSHMEM).
 UNUSED='.*(ofi|ucx|openib|psm2?|monitoring|gridengine|jsm|flux)|(io|fs|fbtl|fcoll|sharedfp|spml|scoll|sshmem|memheap|atomic)_.*|topo_treematch'

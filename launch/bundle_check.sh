@@ -99,10 +99,10 @@ say "processor: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $
 say "--- tests"
 test_program starts "$HERE/bin/kiln" --help
 test_program verify-data "$HERE/bin/kiln" data verify "$HERE/data/images-224"
-test_program core_optimizer "$HERE/tests/core_optimizer_test"
-test_program models_attention_choice "$HERE/tests/models_attention_choice_test"
-test_program models_device_matmul "$HERE/tests/models_device_matmul_test"
-test_program models_fused "$HERE/tests/models_fused_test"
+test_program core_optimizer "$HERE/tests/core_optimizer_optimizer_test"
+test_program models_attention_choice "$HERE/tests/models_operators_attention_choice_test"
+test_program models_device_matmul "$HERE/tests/models_operators_device_matmul_test"
+test_program models_fused "$HERE/tests/models_operators_fused_test"
 test_program models_device "$HERE/tests/models_device_test"
 if [[ -n "${KILN_PARITY:-}" ]]; then
   # shellcheck disable=SC2086

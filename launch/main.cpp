@@ -1,12 +1,12 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
-#include "core/host_memory.h"
-#include "core/launcher_rank.h"
-#include "core/log.h"
-#include "core/nearest_name.h"
-#include "launch/command.h"
-#include "launch/failure.h"
+#include "core/base/launcher_rank.h"
+#include "core/base/nearest_name.h"
+#include "core/device/host_memory.h"
+#include "core/report/log.h"
+#include "launch/commands/command.h"
+#include "launch/run/failure.h"
 
 namespace {
 

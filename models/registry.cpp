@@ -2,17 +2,17 @@
 
 #include <optional>
 
-#include "core/error.h"
-#include "core/nearest_name.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
 #include "core/torch.h"
 #include "models/autoencoder/objective.h"
-#include "models/bert_classifier.h"
-#include "models/bert_objective.h"
-#include "models/bert_options.h"
-#include "models/latent_diffusion/objective.h"
-#include "models/mae.h"
-#include "models/mae_options.h"
-#include "models/vit_classifier.h"
+#include "models/bert/bert_classifier.h"
+#include "models/bert/bert_objective.h"
+#include "models/bert/bert_options.h"
+#include "models/diffusion/objective.h"
+#include "models/mae/mae.h"
+#include "models/mae/mae_options.h"
+#include "models/vit/vit_classifier.h"
 
 namespace kiln {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "core/dataset_info.h"
 #include "core/objective.h"
-#include "core/recipe_reader.h"
+#include "core/recipe/recipe_reader.h"
 
 namespace kiln {
 

@@ -53,8 +53,8 @@ if [[ $FULL == yes ]]; then
   build_and_run asan all -LE 'full|no_sanitizer'
   # Loader; local and thread communicators, the exchange over them, saving beside the steps; the
   # threads that loops run on.
-  build_and_run tsan "core_in_parallel_test core_trainer_test data_loader_test dist_communicator_test \
-    dist_gradient_exchange_test models_fused_test" \
-    -R '^((core_in_parallel|core_trainer|data_loader|dist_gradient_exchange|models_fused)_test|dist_communicator_test\.np1)$'
+  build_and_run tsan "core_device_in_parallel_test core_training_trainer_test data_loader_test dist_communicator_test \
+    dist_gradient_exchange_test models_operators_fused_test" \
+    -R '^((core_device_in_parallel|core_training_trainer|data_loader|dist_gradient_exchange|models_operators_fused)_test|dist_communicator_test\.np1)$'
 fi
 python3 tests/support/count_tests.py "${SUMMARY[@]}"

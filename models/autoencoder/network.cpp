@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "models/layers/init.h"
+#include "models/layers/parameters.h"
 #include "models/layers/submodule.h"
-#include "models/parameters.h"
 
 namespace kiln {
 namespace {

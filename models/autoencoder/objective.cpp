@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/log.h"
-#include "core/nearest_name.h"
-#include "core/philox.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
+#include "core/base/philox.h"
+#include "core/report/log.h"
 #include "core/torch.h"
-#include "models/parameters.h"
+#include "models/layers/parameters.h"
 
 namespace kiln {
 namespace {

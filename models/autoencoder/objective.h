@@ -7,14 +7,14 @@
 
 #include "core/dataset_info.h"
 #include "core/objective.h"
-#include "core/recipe_reader.h"
+#include "core/recipe/recipe_reader.h"
 #include "models/autoencoder/bottleneck.h"
 #include "models/autoencoder/codebook.h"
 #include "models/autoencoder/discriminator.h"
 #include "models/autoencoder/network.h"
 #include "models/autoencoder/options.h"
 #include "models/autoencoder/perceptual.h"
-#include "models/evaluation.h"
+#include "models/capabilities.h"
 
 // B samples, C channels, H x W pixels, E latent channels, h x w latent pixels, K codes, M
 // micro-batches of a step.

@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "core/error.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/checkpoint/safetensors.h"
 
 namespace kiln {
 namespace {

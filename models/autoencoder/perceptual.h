@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/torch.h"
-#include "models/parameters.h"
+#include "models/layers/parameters.h"
 
 namespace kiln {
 

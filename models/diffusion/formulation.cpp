@@ -1,12 +1,12 @@
 #include "models/diffusion/formulation.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include <fmt/ranges.h>
-
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kiln {
 namespace {
@@ -17,7 +17,8 @@ double standard_normal(const Philox& stream) {
   return z;
 }
 
-/// Denoising diffusion probabilistic models, arXiv 2006.11239: s = sqrt(acp), s sigma = sqrt(1 - acp).
+/// Denoising diffusion probabilistic models, arXiv 2006.11239: s = sqrt(acp), s sigma = sqrt(1 -
+/// acp).
 class Ddpm final : public Formulation {
  public:
   explicit Ddpm(const FormulationOptions& options)
@@ -105,7 +106,8 @@ class ScoreMatching final : public Formulation {
   Target target(const NoiseLevel&) const override { return score_target(); }
   double network_time(double time) const override { return std::log(0.5 * time); }
   double draw_time(const Philox& stream) const override {
-    return options_.sigma_min * std::pow(options_.sigma_max / options_.sigma_min, stream.uniform(0));
+    return options_.sigma_min *
+           std::pow(options_.sigma_max / options_.sigma_min, stream.uniform(0));
   }
   Trajectory trajectory(const TrajectoryOptions& options) const override {
     return karras_trajectory(*this, options);
@@ -116,7 +118,8 @@ class ScoreMatching final : public Formulation {
   double prior_std() const override { return options_.sigma_max; }
 };
 
-/// Flow matching / rectified flow, arXiv 2210.02747, 2209.03003: s = 1 - t, s sigma = t, v = n - x0.
+/// Flow matching / rectified flow, arXiv 2210.02747, 2209.03003: s = 1 - t, s sigma = t, v = n -
+/// x0.
 class FlowMatching final : public Formulation {
  public:
   using Formulation::Formulation;
@@ -150,9 +153,7 @@ class FlowMatching final : public Formulation {
   }
 
  private:
-  double shifted(double t) const {
-    return options_.shift * t / (1.0 + (options_.shift - 1.0) * t);
-  }
+  double shifted(double t) const { return options_.shift * t / (1.0 + (options_.shift - 1.0) * t); }
 };
 
 void check_name(const char* key, const std::string& value, const std::vector<std::string>& known) {
@@ -170,8 +171,9 @@ void check(const FormulationOptions& options) {
                       options.formulation);
   }
   if (options.zero_terminal_snr && options.prediction == "epsilon") {
-    throw usage_error("model.zero_terminal_snr = true: x0 cannot be had from epsilon where there is "
-                      "no signal; use model.prediction = \"v\"");
+    throw usage_error(
+        "model.zero_terminal_snr = true: x0 cannot be had from epsilon where there is "
+        "no signal; use model.prediction = \"v\"");
   }
   if (!(0.0 < options.sigma_min && options.sigma_min < options.sigma_max)) {
     throw usage_error("model.sigma_min = {}, model.sigma_max = {}: expected 0 < min < max",

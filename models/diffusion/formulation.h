@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/options.h"
-#include "core/philox.h"
+#include "core/base/philox.h"
+#include "core/recipe/options.h"
 #include "models/diffusion/noise_level.h"
 #include "models/diffusion/schedule.h"
 
@@ -45,10 +45,11 @@ struct FormulationOptions {
     visit("beta_start", beta_start, "ddpm: beta of the first step.", kIdentity);
     visit("beta_end", beta_end, "ddpm: beta of the last step.", kIdentity);
     visit("timesteps", timesteps, "ddpm: length of the chain.", kIdentity);
-    visit("zero_terminal_snr", zero_terminal_snr, "ddpm: rescale so that the last step is pure noise.",
-          kIdentity);
+    visit("zero_terminal_snr", zero_terminal_snr,
+          "ddpm: rescale so that the last step is pure noise.", kIdentity);
     visit("learn_variance", learn_variance,
-          "ddpm: the network also gives the variance, trained by the variational bound.", kIdentity);
+          "ddpm: the network also gives the variance, trained by the variational bound.",
+          kIdentity);
     visit("vlb_weight", vlb_weight, "ddpm with learn_variance: factor of the bound (bits/dim).",
           kIdentity);
     visit("sigma_data", sigma_data, "edm: standard deviation of the data.", kIdentity);
@@ -61,9 +62,10 @@ struct FormulationOptions {
     visit("logit_mean", logit_mean, "flow, logit_normal: mean of logit t; above 0 favours noise.",
           kIdentity);
     visit("logit_std", logit_std, "flow, logit_normal: its standard deviation.", kIdentity);
-    visit("time_scale", time_scale, "flow: the network is given time_scale * t (SiT: 1).", kIdentity);
-    visit("shift", shift, "flow: t becomes shift t / (1 + (shift - 1) t), in training and sampling.",
+    visit("time_scale", time_scale, "flow: the network is given time_scale * t (SiT: 1).",
           kIdentity);
+    visit("shift", shift,
+          "flow: t becomes shift t / (1 + (shift - 1) t), in training and sampling.", kIdentity);
     visit("weighting", weighting, "none | min_snr | edm: weight of a noise level in the loss.",
           kIdentity);
     visit("snr_gamma", snr_gamma, "min_snr: the signal-to-noise ratio is counted up to this.",
@@ -89,8 +91,8 @@ struct TrajectoryOptions {
   double rho = 7.0;               // karras
 };
 
-/// What one way of training and sampling a diffusion model consists of, over x = s(t)(x0 + sigma(t) n).
-/// `time` is the formulation's own: DDPM's integer step, EDM's and score matching's sigma, flow
+/// What one way of training and sampling a diffusion model consists of, over x = s(t)(x0 + sigma(t)
+/// n). `time` is the formulation's own: DDPM's integer step, EDM's and score matching's sigma, flow
 /// matching's t with data at 0 and noise at 1 (some codes run it the other way).
 ///
 /// Pure functions in float64; thread safe.
@@ -127,11 +129,12 @@ class Formulation {
 /// Throws Error(kUsage) for unknown names and impossible numbers.
 std::unique_ptr<Formulation> make_formulation(const FormulationOptions& options);
 
-/// Timesteps of a respaced chain, descending. leading: multiples of T / steps from 0; trailing: from
-/// T - 1 down; linspace: both ends.
+/// Timesteps of a respaced chain, descending. leading: multiples of T / steps from 0; trailing:
+/// from T - 1 down; linspace: both ends.
 std::vector<std::int64_t> spaced_timesteps(const std::string& spacing, std::int64_t chain_length,
                                            std::int64_t steps, std::int64_t offset);
 /// EDM's eq. 5: (max^(1/rho) + i/(n-1) (min^(1/rho) - max^(1/rho)))^rho, i = 0 .. n-1.
-std::vector<double> karras_sigmas(double sigma_min, double sigma_max, double rho, std::int64_t steps);
+std::vector<double> karras_sigmas(double sigma_min, double sigma_max, double rho,
+                                  std::int64_t steps);
 
 }  // namespace kiln

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "core/options.h"
+#include "core/recipe/options.h"
 #include "models/diffusion/formulation.h"
 
 namespace kiln {
@@ -65,7 +65,8 @@ struct SamplerOptions {
     visit("churn_max", churn_max, "heun: S_max.", kExecution);
     visit("churn_noise", churn_noise, "heun: S_noise.", kExecution);
     visit("langevin_steps", langevin_steps, "langevin: steps per noise level.", kExecution);
-    visit("langevin_step_size", langevin_step_size, "langevin: step size over sigma^2.", kExecution);
+    visit("langevin_step_size", langevin_step_size, "langevin: step size over sigma^2.",
+          kExecution);
   }
 };
 
@@ -78,21 +79,22 @@ at::Tensor sample(const SamplerOptions& options, const Formulation& formulation,
                   const Denoise& denoise, const NoiseSource& noise, const OnStep& on_step = {});
 /// The same along given nodes from a given start.
 at::Tensor sample_along(const SamplerOptions& options, const Trajectory& nodes, at::Tensor x,
-                        const Denoise& denoise, const NoiseSource& noise, const OnStep& on_step = {});
+                        const Denoise& denoise, const NoiseSource& noise,
+                        const OnStep& on_step = {});
 
 // Single steps, from level to the cleaner one.
 
 /// x' = s' x0 + sqrt(b'^2 - v) n + sqrt(v) z, v = eta^2 the posterior's variance (Song et al.,
-/// arXiv 2010.02502, eq. 12). With eta 0 it is Euler's method for the probability flow: in sigma for
-/// x / s(t), and in t for straight paths.
+/// arXiv 2010.02502, eq. 12). With eta 0 it is Euler's method for the probability flow: in sigma
+/// for x / s(t), and in t for straight paths.
 at::Tensor ddim_step(const Estimate& estimate, const NoiseLevel& level, const NoiseLevel& cleaner,
                      double eta, const at::Tensor& z);
 /// A draw from q(x' | x, x0 = estimate), or with beta's or a learned variance; the mean alone where
 /// the cleaner level is clean.
 at::Tensor ddpm_step(const at::Tensor& x, const Estimate& estimate, const NoiseLevel& level,
                      const NoiseLevel& cleaner, const std::string& variance, const at::Tensor& z);
-/// DPM-Solver++(2M), midpoint (Lu et al., arXiv 2211.01095, algorithm 2). `previous` is the estimate
-/// of x0 one step earlier at `previous_level`; without it the step is of first order.
+/// DPM-Solver++(2M), midpoint (Lu et al., arXiv 2211.01095, algorithm 2). `previous` is the
+/// estimate of x0 one step earlier at `previous_level`; without it the step is of first order.
 at::Tensor dpm_solver_step(const at::Tensor& x, const at::Tensor& x0, const NoiseLevel& level,
                            const NoiseLevel& cleaner, const std::optional<at::Tensor>& previous,
                            const NoiseLevel& previous_level);

@@ -5,7 +5,7 @@
 #include <numbers>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kiln {
 namespace {
@@ -50,7 +50,8 @@ BetaSchedule make_beta_schedule(const std::string& name, double beta_start, doub
     throw usage_error("model.timesteps = {}: a noise schedule needs at least one step", num_steps);
   }
   if (name != "linear" && name != "scaled_linear" && name != "cosine") {
-    throw usage_error("model.beta_schedule = \"{}\": known are linear, scaled_linear, cosine", name);
+    throw usage_error("model.beta_schedule = \"{}\": known are linear, scaled_linear, cosine",
+                      name);
   }
   if (name != "cosine" && !(0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0)) {
     throw usage_error("model.beta_start = {}, model.beta_end = {}: expected 0 < start <= end < 1",

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "core/error.h"
-#include "models/image_input.h"
+#include "core/base/error.h"
+#include "models/layers/image_input.h"
 #include "models/layers/init.h"
+#include "models/layers/parameters.h"
 #include "models/layers/positions.h"
 #include "models/layers/submodule.h"
-#include "models/parameters.h"
 
 namespace kiln {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "models/diffusion/network.h"
 #include "models/layers/block.h"
+#include "models/layers/diffusion_network.h"
 #include "models/layers/patch_embed.h"
 
 // Diffusion transformer with adaLN-Zero (Peebles and Xie, arXiv 2212.09748). Parameters carry the

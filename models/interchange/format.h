@@ -7,7 +7,7 @@
 
 #include "core/dataset_info.h"
 #include "core/objective.h"
-#include "core/recipe_reader.h"
+#include "core/recipe/recipe_reader.h"
 #include "models/interchange/names.h"
 
 namespace kiln {
@@ -37,8 +37,8 @@ struct InterchangeFormat {
                const std::string& origin) = nullptr;
 
   /// For models published in several layouts; may be nullptr. `normalise` brings tensors of any of
-  /// them to the names of the table, after the aliases. `make_from_tensors` stands in for `make` where
-  /// config.json does not tell which heads there are.
+  /// them to the names of the table, after the aliases. `make_from_tensors` stands in for `make`
+  /// where config.json does not tell which heads there are.
   NamedTensors (*normalise)(const NamedTensors& theirs, const std::string& origin) = nullptr;
   Made (*make_from_tensors)(const nlohmann::json& config, const NamedTensors& theirs,
                             const std::string& origin) = nullptr;

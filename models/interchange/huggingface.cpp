@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/error.h"
-#include "core/file_io.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/base/file_io.h"
+#include "core/checkpoint/safetensors.h"
 #include "core/torch.h"
 #include "models/interchange/format.h"
 

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/torch.h"
 
 namespace kiln {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "models/parameters.h"
+#include "models/layers/parameters.h"
 
 namespace kiln {
 

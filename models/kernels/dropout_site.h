@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 namespace kiln {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 // Functions of single elements, the same on host and device: the kernels' loops and the GPU's
 // threads are written with them, so that testing the loops tests these. Branch-free where a loop

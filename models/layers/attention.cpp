@@ -2,10 +2,10 @@
 
 #include <cmath>
 
-#include "core/error.h"
-#include "models/layers/attention_choice.h"
-#include "models/layers/fused.h"
-#include "models/layers/host_tensors.h"
+#include "core/base/error.h"
+#include "models/operators/attention_choice.h"
+#include "models/operators/fused.h"
+#include "models/operators/host_tensors.h"
 
 namespace kiln {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "core/torch.h"
-#include "models/layers/dropout.h"
 #include "models/layers/linear.h"
+#include "models/operators/dropout.h"
 
 // B samples, L queries, S keys, H heads, D = H * d width.
 

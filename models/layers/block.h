@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "models/layers/attention.h"
-#include "models/layers/fused.h"
+#include "models/operators/fused.h"
 
 namespace kiln {
 

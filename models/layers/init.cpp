@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/in_parallel.h"
+#include "core/device/in_parallel.h"
 #include "core/torch.h"
 
 namespace kiln {

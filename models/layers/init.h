@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 // First values of weights. Each tensor draws from a stream of its own, so values depend on the seed
 // and the parameter's number alone: not on device, thread count or the tensors before it. Drawn in

@@ -1,6 +1,6 @@
 #include "models/layers/linear.h"
 
-#include "models/layers/fused.h"
+#include "models/operators/fused.h"
 
 namespace kiln {
 

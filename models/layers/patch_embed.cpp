@@ -1,6 +1,6 @@
 #include "models/layers/patch_embed.h"
 
-#include "models/layers/matmul.h"
+#include "models/operators/matmul.h"
 
 namespace kiln {
 

@@ -1,10 +1,10 @@
 #include "models/unet/blocks.h"
 
 #include "models/layers/attention.h"
-#include "models/layers/fused.h"
-#include "models/layers/host_tensors.h"
-#include "models/layers/matmul.h"
 #include "models/layers/submodule.h"
+#include "models/operators/fused.h"
+#include "models/operators/host_tensors.h"
+#include "models/operators/matmul.h"
 
 namespace kiln {
 namespace {

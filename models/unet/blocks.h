@@ -7,8 +7,8 @@
 
 #include "core/torch.h"
 #include "models/layers/conv.h"
-#include "models/layers/dropout.h"
 #include "models/layers/linear.h"
+#include "models/operators/dropout.h"
 
 // Parts of the U-Net. Parameters carry the names of diffusers, with query, key and value fused.
 //

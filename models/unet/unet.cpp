@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "models/layers/fused.h"
+#include "core/base/error.h"
 #include "models/layers/init.h"
+#include "models/layers/parameters.h"
 #include "models/layers/submodule.h"
-#include "models/parameters.h"
+#include "models/operators/fused.h"
 
 namespace kiln {
 namespace {

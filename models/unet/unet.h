@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "models/diffusion/network.h"
+#include "models/layers/diffusion_network.h"
 #include "models/unet/blocks.h"
 
 // The U-Net of DDPM, ADM and latent diffusion (arXiv 2006.11239, 2105.05233, 2112.10752).

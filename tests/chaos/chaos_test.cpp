@@ -12,7 +12,7 @@
 #include <random>
 #include <thread>
 
-#include "tests/launch/run_fixture.h"
+#include "tests/launch/fixtures/run_fixture.h"
 
 namespace kiln::test {
 namespace {

@@ -5,7 +5,7 @@
 #include <functional>
 #include <thread>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "dist/thread_communicator.h"
 
 namespace kiln {

@@ -10,8 +10,8 @@
 #include <mutex>
 #include <thread>
 
-#include "core/error.h"
-#include "core/work.h"
+#include "core/base/error.h"
+#include "core/base/work.h"
 #include "tests/data/small_dataset.h"
 #include "tests/support/temporary_folder.h"
 

@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <memory>
 
-#include "data/dataset.h"
-#include "data/image_source.h"
-#include "data/shard_writer.h"
+#include "data/images/image_source.h"
+#include "data/store/dataset.h"
+#include "data/store/shard_writer.h"
 
 namespace kiln {
 

@@ -13,11 +13,11 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/torch.h"
 #include "dist/local_communicator.h"
-#include "dist/mpi_communicator.h"
-#include "dist/nccl_communicator.h"
+#include "dist/mpi/mpi_communicator.h"
+#include "dist/nccl/nccl_communicator.h"
 #include "dist/thread_communicator.h"
 
 namespace kiln {

@@ -7,11 +7,11 @@
 #include <string>
 #include <thread>
 
-#include "core/error.h"
-#include "core/phase.h"
+#include "core/base/error.h"
+#include "core/report/activity.h"
 #include "dist/flight_recorder.h"
-#include "launch/failure.h"
-#include "launch/world.h"
+#include "launch/run/failure.h"
+#include "launch/run/world.h"
 
 namespace kiln {
 namespace {

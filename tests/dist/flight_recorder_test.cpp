@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/phase.h"
+#include "core/report/activity.h"
 
 namespace kiln {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <future>
 
-#include "core/checkpoint_reader.h"
+#include "core/checkpoint/checkpoint_reader.h"
 #include "dist/thread_communicator.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "dist/process.h"
+#include "dist/mpi/process.h"
 
 #include <gtest/gtest.h>
 

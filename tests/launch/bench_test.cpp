@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/launch/run_fixture.h"
+#include "tests/launch/fixtures/run_fixture.h"
 
 namespace kiln::test {
 namespace {

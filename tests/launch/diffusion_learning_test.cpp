@@ -7,7 +7,7 @@
 
 #include <fstream>
 
-#include "tests/launch/run_fixture.h"
+#include "tests/launch/fixtures/run_fixture.h"
 
 namespace kiln::test {
 namespace {

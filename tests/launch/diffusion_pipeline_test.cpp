@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/launch/diffusion_fixture.h"
+#include "tests/launch/fixtures/diffusion_fixture.h"
 
 namespace kiln::test {
 namespace {

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "tests/launch/run_fixture.h"
+#include "tests/launch/fixtures/run_fixture.h"
 
 namespace kiln::test {
 namespace {
@@ -14,9 +14,8 @@ const std::filesystem::path kPictures =
 
 std::string import(const std::string& split, const std::filesystem::path& out) {
   const auto file = [&](const char* kind) { return (kPictures / (split + kind)).string(); };
-  const Outcome outcome =
-      run(kiln({"data", "import", "idx", file("-images-idx3-ubyte.gz"),
-                file("-labels-idx1-ubyte.gz"), "--out", out.string()}));
+  const Outcome outcome = run(kiln({"data", "import", "idx", file("-images-idx3-ubyte.gz"),
+                                    file("-labels-idx1-ubyte.gz"), "--out", out.string()}));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   return out.string();
 }

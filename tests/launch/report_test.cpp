@@ -1,15 +1,15 @@
-#include "launch/report.h"
+#include "launch/report/report.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "core/error.h"
-#include "core/file_io.h"
-#include "launch/chart.h"
-#include "launch/html.h"
-#include "launch/run_history.h"
-#include "launch/spread.h"
+#include "core/base/error.h"
+#include "core/base/file_io.h"
+#include "launch/report/chart.h"
+#include "launch/report/html.h"
+#include "launch/report/run_history.h"
+#include "launch/report/spread.h"
 #include "tests/support/program.h"
 
 namespace kiln {

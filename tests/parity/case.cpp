@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <fstream>
 
-#include "core/error.h"
-#include "core/safetensors.h"
+#include "core/base/error.h"
+#include "core/checkpoint/safetensors.h"
 
 namespace kiln::parity {
 namespace fs = std::filesystem;

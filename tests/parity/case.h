@@ -7,7 +7,7 @@
 
 #include "core/torch.h"
 #include "models/interchange/names.h"
-#include "models/parameters.h"
+#include "models/layers/parameters.h"
 
 namespace kiln::parity {
 

@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "models/interchange/huggingface.h"
 #include "tests/parity/runners.h"
 

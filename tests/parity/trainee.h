@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "core/optimizer.h"
+#include "core/optimizer/optimizer.h"
 
 namespace kiln::parity {
 

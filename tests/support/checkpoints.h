@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint.h"
-#include "core/checkpoint_reader.h"
-#include "core/work.h"
+#include "core/base/work.h"
+#include "core/checkpoint/checkpoint.h"
+#include "core/checkpoint/checkpoint_reader.h"
 #include "tests/support/faulty_file_system.h"
 
 namespace kiln {

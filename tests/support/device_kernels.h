@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 #include "models/kernels/elements.h"
 
 // For tests of the CUDA kernels carried out by threads of the host (support/cuda_on_host), against

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/optimizer.h"
+#include "core/optimizer/optimizer.h"
 #include "core/torch.h"
 
 namespace kiln {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "core/recorder.h"
+#include "core/device/recorder.h"
 
 namespace kiln {
 

@@ -6,10 +6,10 @@
 #include <exception>
 #include <thread>
 
+#include "core/base/work.h"
 #include "core/loader.h"
 #include "core/torch.h"
-#include "core/trainer.h"
-#include "core/work.h"
+#include "core/training/trainer.h"
 #include "dist/gradient_exchange.h"
 #include "dist/thread_communicator.h"
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/bert_objective.h"
+#include "models/bert/bert_objective.h"
 
 // A corpus whose masked words can be predicted exactly: x_{i+1} = 3 x_i + 1 mod 16 with probability
 // 0.7, else uniform. What the best predictor reaches follows from the forward-backward recursion.

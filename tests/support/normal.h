@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "core/philox.h"
+#include "core/base/philox.h"
 
 namespace kiln {
 

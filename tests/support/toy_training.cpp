@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "core/philox.h"
-#include "core/run_folder.h"
+#include "core/base/philox.h"
+#include "core/checkpoint/run_folder.h"
 #include "core/torch.h"
 
 namespace kiln::toy {

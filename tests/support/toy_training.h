@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "core/base/work.h"
 #include "core/loader.h"
 #include "core/objective.h"
-#include "core/trainer.h"
-#include "core/work.h"
+#include "core/training/trainer.h"
 #include "dist/gradient_exchange.h"
 #include "dist/thread_communicator.h"
 

@@ -1,0 +1,65 @@
+#include "core/report/activity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+
+namespace kiln {
+namespace {
+
+struct State {
+  std::mutex mutex;
+  std::string text;
+  std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+  std::int64_t since_unix_ms = 0;
+  PhaseSlot* slot = nullptr;
+};
+
+State& state() {
+  static State* const instance = new State;  // outlives every thread that still reads it at exit
+  return *instance;
+}
+
+void write_slot(const State& from) {
+  if (from.slot == nullptr) return;
+  const std::size_t length = std::min(from.text.size(), sizeof(from.slot->text) - 1);
+  std::memcpy(from.slot->text, from.text.data(), length);
+  from.slot->text[length] = '\0';
+  from.slot->since_unix_ms = from.since_unix_ms;
+}
+
+}  // namespace
+
+void set_phase(const std::string& text) {
+  using namespace std::chrono;
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  s.text = text;
+  s.since = steady_clock::now();
+  s.since_unix_ms = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  write_slot(s);
+}
+
+Phase current_phase() {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  const std::chrono::duration<double> age = std::chrono::steady_clock::now() - s.since;
+  return {s.text, age.count()};
+}
+
+std::string describe_phase() {
+  const Phase phase = current_phase();
+  return phase.text.empty() ? "" : fmt::format("{} (for {:.0f} s)", phase.text, phase.seconds);
+}
+
+void keep_phase_in(PhaseSlot* slot) {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  s.slot = slot;
+  write_slot(s);
+}
+
+}  // namespace kiln

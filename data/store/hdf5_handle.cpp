@@ -1,0 +1,121 @@
+#include "data/store/hdf5_handle.h"
+
+#include "core/base/error.h"
+
+namespace kiln {
+namespace {
+
+herr_t keep_innermost(unsigned, const H5E_error2_t* error, void* text) {
+  *static_cast<std::string*>(text) = error->desc;
+  return 0;
+}
+
+std::string last_reason() {
+  std::string text = "no reason given";
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &text);
+  std::string innermost = text;
+  // Walking upward begins at the innermost frame and ends at the public function; the first says
+  // most.
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_innermost, &innermost);
+  return innermost == text ? text : innermost + "; " + text;
+}
+
+}  // namespace
+
+std::unique_lock<std::recursive_mutex> hdf5_lock() {
+  static std::recursive_mutex mutex;
+  std::unique_lock lock(mutex);
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  return lock;
+}
+
+H5Handle::H5Handle(hid_t id, Close close, const std::string& what) : id_(id), close_(close) {
+  if (id < 0) throw data_error("{}: HDF5 says: {}", what, last_reason());
+}
+
+H5Handle::~H5Handle() {
+  if (id_ < 0) return;
+  const auto lock = hdf5_lock();
+  close_(id_);
+}
+
+void check_hdf5(herr_t status, const std::string& what) {
+  if (status < 0) throw data_error("{}: HDF5 says: {}", what, last_reason());
+}
+
+H5Handle open_hdf5(const std::filesystem::path& path) {
+  const auto lock = hdf5_lock();
+  const std::string what = fmt::format("cannot open '{}' as an HDF5 file", path.string());
+  const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
+  check_hdf5(H5Pset_file_locking(access.get(), false, true), what);
+  return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose, what};
+}
+
+H5Handle create_hdf5(const std::filesystem::path& path) {
+  const auto lock = hdf5_lock();
+  const std::string what = fmt::format("cannot create '{}'", path.string());
+  const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
+  check_hdf5(H5Pset_file_locking(access.get(), false, true), what);
+  check_hdf5(H5Pset_alignment(access.get(), 1, 4096), what);
+  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, what};
+}
+
+H5Handle hdf5_type(DType type) {
+  const std::string what = "cannot make an HDF5 type";
+  const auto copy = [&](hid_t id) { return H5Handle(H5Tcopy(id), H5Tclose, what); };
+  switch (type) {
+    case DType::kUInt8:
+      return copy(H5T_STD_U8LE);
+    case DType::kUInt16:
+      return copy(H5T_STD_U16LE);
+    case DType::kUInt32:
+      return copy(H5T_STD_U32LE);
+    case DType::kInt32:
+      return copy(H5T_STD_I32LE);
+    case DType::kInt64:
+      return copy(H5T_STD_I64LE);
+    case DType::kUInt64:
+      return copy(H5T_STD_U64LE);
+    case DType::kFloat32:
+      return copy(H5T_IEEE_F32LE);
+    case DType::kFloat16:
+      break;
+  }
+  // IEEE half: 1 sign, 5 exponent (bias 15) and 10 mantissa bits, as numpy and h5py have it.
+  H5Handle half = copy(H5T_IEEE_F32LE);
+  check_hdf5(H5Tset_fields(half.get(), 15, 10, 5, 0, 10), what);
+  check_hdf5(H5Tset_size(half.get(), 2), what);
+  check_hdf5(H5Tset_ebias(half.get(), 15), what);
+  return half;
+}
+
+DType dtype_of(hid_t dataset, const std::string& what) {
+  const H5Handle found(H5Dget_type(dataset), H5Tclose, what);
+  for (const DType type : {DType::kUInt8, DType::kUInt16, DType::kUInt32, DType::kInt32,
+                           DType::kInt64, DType::kUInt64, DType::kFloat16, DType::kFloat32}) {
+    if (H5Tequal(found.get(), hdf5_type(type).get()) > 0) return type;
+  }
+  throw data_error(
+      "{}: its values have a type that is not read: expected little-endian uint8, uint16, uint32, "
+      "int32, int64, float16 or float32; rewrite it with one of these",
+      what);
+}
+
+std::vector<std::int64_t> shape_of(hid_t dataset) {
+  const H5Handle space(H5Dget_space(dataset), H5Sclose, "cannot read a shape");
+  const int num_dims = H5Sget_simple_extent_ndims(space.get());
+  std::vector<hsize_t> dims(static_cast<std::size_t>(num_dims));
+  if (num_dims > 0) H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
+  return {dims.begin(), dims.end()};
+}
+
+bool hdf5_exists(hid_t file, const std::string& path) {
+  // H5Lexists wants every link on the way to exist, so each prefix is asked for.
+  for (std::size_t end = path.find('/', 1); end != std::string::npos;
+       end = path.find('/', end + 1)) {
+    if (H5Lexists(file, path.substr(0, end).c_str(), H5P_DEFAULT) <= 0) return false;
+  }
+  return H5Lexists(file, path.c_str(), H5P_DEFAULT) > 0;
+}
+
+}  // namespace kiln

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "data/store/manifest.h"
+
+namespace kiln {
+
+nlohmann::ordered_json manifest_to_json(const Manifest& manifest);
+/// Throws Error(kData) or nlohmann's exceptions on what does not fit.
+Manifest manifest_from_json(const nlohmann::ordered_json& json);
+nlohmann::ordered_json shard_to_json(const ShardInfo& shard);
+ShardInfo shard_from_json(const nlohmann::ordered_json& json);
+
+}  // namespace kiln

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/report/step_report.h"
+#include "launch/commands/command.h"
+#include "launch/report/spread.h"
+#include "launch/run/training_setup.h"
+#include "launch/run/world.h"
+
+namespace kiln {
+
+/// How `kiln bench` was called.
+struct BenchWords {
+  std::string what;    // step | profile | comm | kernels | loader | checkpoint | startup | recovery
+  std::string recipe;  // TOML
+  std::vector<std::string> overrides;  // section.key=value
+  std::int64_t repeats = 20;
+  std::int64_t ranks = 2;  // that recovery starts
+};
+
+/// Measures, and beside it, in the same minutes, the ceiling the figure is held against. Result:
+/// figures as {min, median, max}, and what they were measured with.
+CommandResult bench(const BenchWords& words);
+
+using Json = nlohmann::ordered_json;
+
+// One file each, collective: the figures of one kind.
+Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats);
+Json bench_profile(World& world, TrainingSetup& setup, std::int64_t repeats);
+Json bench_comm(World& world, const TrainingSetup& setup, std::int64_t repeats);
+Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeats);
+Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
+Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats);
+/// Starts programs of its own, alone.
+Json bench_startup(const BenchWords& words);
+Json bench_recovery(const BenchWords& words);
+
+/// Collective: trains the recipe's model: some steps that are not counted, `warmed_up`, then
+/// `repeats` steps, after each of which `report` is called.
+void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
+               const std::function<void()>& warmed_up,
+               const std::function<void(const StepReport&)>& report);
+/// Seconds of each of `repeats` calls, after one that is not counted.
+std::vector<double> seconds_of(std::int64_t repeats, const std::function<void()>& call);
+/// Every value divided into `amount`: amount per second.
+std::vector<double> rates(double amount, const std::vector<double>& seconds);
+/// Bytes per second that one thread copies from memory to memory, `num_bytes` at a time.
+Spread copy_rate(std::int64_t num_bytes, std::int64_t repeats);
+
+}  // namespace kiln

@@ -1,0 +1,113 @@
+#include <cmath>
+
+#include "core/torch.h"
+#include "core/training/schedule.h"
+#include "core/training/trainer.h"
+#include "launch/bench/bench.h"
+#include "launch/bench/flops.h"
+#include "launch/run/device.h"
+#include "launch/run/run_parts.h"
+
+namespace kiln {
+
+namespace {
+
+// With run.cuda_graph and a micro-batch a step, the last of them makes the recording.
+constexpr std::int64_t kWarmUpSteps = MicroBatchPass::kRehearsals + 1;
+
+/// FLOP/s of the matrix products that make up most of the model, at the sizes of one micro-batch:
+/// each timed by itself, weighed by its share of the model's work.
+Spread gemm_peak(const std::vector<GemmShape>& shapes, at::Device device, at::ScalarType type,
+                 std::int64_t repeats) {
+  std::vector<double> totals(static_cast<std::size_t>(repeats), 0.0);
+  double work = 0;
+  for (const GemmShape& shape : shapes) {
+    const auto options = at::TensorOptions(device).dtype(type);
+    const at::Tensor a = at::randn({shape.m, shape.k}, options);
+    const at::Tensor b = at::randn({shape.n, shape.k}, options);
+    const int calls = device.is_cuda() ? 10 : 1;  // so that starting the first is not what is timed
+    const auto seconds = seconds_of(repeats, [&] {
+      for (int call = 0; call < calls; ++call) at::linear(a, b);
+      if (device.is_cuda()) torch::cuda::synchronize();
+    });
+    for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += seconds[i] * shape.count / calls;
+    work += 2.0 * static_cast<double>(shape.m * shape.n * shape.k) * shape.count;
+  }
+  return spread_of(rates(work, totals));
+}
+
+}  // namespace
+
+void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
+               const std::function<void()>& warmed_up,
+               const std::function<void(const StepReport&)>& report) {
+  const at::AutoGradMode with_grad(true);
+  setup.recipe.log.every = 1;
+  setup.recipe.train.stop_after = kWarmUpSteps + repeats;
+  setup.total_samples = std::max(setup.total_samples,
+                                 setup.recipe.train.stop_after * setup.recipe.train.global_batch);
+  const Recipe& recipe = setup.recipe;
+  const at::Device device = device_of_run(recipe.run, world);
+  setup.objective->module().to(device);
+  const std::unique_ptr<Loader> loader = make_loader(setup, world, device);
+  Trainer trainer(
+      {.recipe = recipe,
+       .total_samples = setup.total_samples,
+       .schedule = Schedule(recipe.schedule, recipe.optimizer.lr.value(), setup.total_samples,
+                            setup.data.info.num_samples, recipe.train.global_batch),
+       .objective = *setup.objective,
+       .loader = *loader,
+       .communicator = world.communicator(),
+       .make_exchange = make_exchange(setup, world.communicator()),
+       .make_recorder = make_recorder(setup, world, device),
+       .writer = nullptr,
+       .header = {},
+       .device = device,
+       .hooks = {.is_stop_requested = {},
+                 .report =
+                     [&](const StepReport& step) {
+                       if (step.step > kWarmUpSteps) report(step);
+                       if (step.step == kWarmUpSteps) warmed_up();
+                     },
+                 .evaluate = {}}});
+  trainer.run();
+}
+
+Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
+  const at::NoGradGuard no_grad_for_peak;
+  const Recipe& recipe = setup.recipe;
+  std::vector<double> samples_per_s, data_wait_s, comm_wait_s;
+  std::int64_t memory_bytes = 0;
+  const auto collect = [&](const StepReport& report) {
+    samples_per_s.push_back(report.samples_per_s);
+    data_wait_s.push_back(report.data_wait_s);
+    comm_wait_s.push_back(report.comm_wait_s);
+    memory_bytes = std::max(memory_bytes, report.memory_bytes);
+  };
+  run_steps(
+      world, setup, repeats, [] {}, collect);
+  const double samples = static_cast<double>(recipe.train.global_batch);
+  const at::Device device = choose_device(recipe.run.device, world);
+  Json figures = {{"samples_per_s", to_json(spread_of(samples_per_s))},
+                  {"step_s", to_json(spread_of(rates(samples, samples_per_s)))},
+                  {"data_wait_s", to_json(spread_of(data_wait_s))},
+                  {"comm_wait_s", to_json(spread_of(comm_wait_s))},
+                  {"memory_bytes", memory_bytes},
+                  {"precision", recipe.run.precision},
+                  {"cuda_graph", recipe.run.cuda_graph && device.is_cuda()},
+                  {"threads", at::get_num_threads()},
+                  {"global_batch", recipe.train.global_batch},
+                  {"micro_batch", recipe.train.micro_batch}};
+  const Workload work = workload_of(*setup.objective, recipe.train.micro_batch);
+  if (work.flops_per_sample == 0) return figures;
+  const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  const Spread peak = gemm_peak(work.gemms, device, type, 5);
+  const double achieved = spread_of(samples_per_s).median * work.flops_per_sample / world.size();
+  figures["flops_per_sample"] = work.flops_per_sample;
+  figures["flops_per_s_per_rank"] = achieved;
+  figures["ceiling"] = {{"gemm_flops_per_s_per_rank", to_json(peak)}};
+  figures["of_ceiling"] = achieved / peak.median;
+  return figures;
+}
+
+}  // namespace kiln

@@ -1,0 +1,35 @@
+#include "launch/bench/bench.h"
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "launch/commands/command.h"
+
+namespace kiln {
+
+std::function<CommandResult()> declare_bench(CLI::App& app) {
+  auto words = std::make_shared<BenchWords>();
+  words->recipe = "configs/mae_tiny_fashion.toml";
+  app.add_option(
+         "what", words->what,
+         "step: training steps against the peak of matrix products; profile: where the time of "
+         "those steps goes; comm: all-reduce; "
+         "kernels: fused operators beside their plain versions; "
+         "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
+         "first step; recovery: from the kill of a rank to the next step.")
+      ->required();
+  app.add_option("recipe", words->recipe, "What to measure with; default the tiny autoencoder.");
+  app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");
+  app.add_option("--repeats", words->repeats, "Measurements.")->check(CLI::Range(3, 100000));
+  app.add_option("--np", words->ranks, "Ranks that recovery starts (default 2).")
+      ->check(CLI::PositiveNumber);
+  set_examples(
+      app,
+      "  kiln bench step configs/mae_base_imagenet.toml run.precision=bf16 --json\n"
+      "  mpirun -np 4 kiln bench comm\n\n"
+      "Figures are min, median and max of the repeats; \"ceiling\" is what the machine could\n"
+      "do at best, measured in the same run.");
+  return [words] { return bench(*words); };
+}
+
+}  // namespace kiln

@@ -1,0 +1,243 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "core/base/launcher_rank.h"
+#include "core/base/nearest_name.h"
+#include "core/report/log.h"
+#include "core/report/progress_bar.h"
+#include "data/importers/import.h"
+#include "data/maintenance/doctor.h"
+#include "data/maintenance/verify.h"
+#include "data/store/dataset.h"
+#include "launch/commands/command.h"
+#include "launch/commands/import_text.h"
+#include "launch/run/world.h"
+
+namespace kiln {
+
+namespace {
+
+struct ImportWords {
+  std::string format;
+  std::string split = "train";
+  std::int64_t shard_mb = 256;
+  ImportOptions options;
+  std::shared_ptr<TextWords> text = std::make_shared<TextWords>();
+};
+
+ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
+  if (words.format == "idx") return import_idx(options, words.split);
+  if (words.format == "images") return import_images(options);
+  if (words.format == "hdf5") return import_hdf5(options);
+  if (words.format == "webdataset") return import_webdataset(options);
+  throw usage_error("{}", unknown_name("format", words.format,
+                                       {"idx", "images", "hdf5", "webdataset", "text", "jsonl"}));
+}
+
+/// Ranks share the shards; the first describes what all have made.
+CommandResult run_import(const ImportWords& words, World& world) {
+  ImportOptions options = words.options;
+  options.rank = world.rank();
+  options.num_ranks = world.size();
+  options.shard_bytes = words.shard_mb << 20;
+  if (options.num_threads == 0) options.num_threads = world.cores();
+  if (words.format == "text" || words.format == "jsonl") {
+    return import_text_in_world(words.format, *words.text, options, world);
+  }
+  std::unique_ptr<ProgressBar> bar;
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    if (!bar) bar = std::make_unique<ProgressBar>("import", "samples", total);
+    bar->update(done);
+  };
+  import_as(words, options);
+  bar.reset();
+  world.communicator().barrier();
+  if (world.rank() != 0) return {};
+  const auto [manifest, skipped] = finish_import(options);
+  for (const BrokenInput& input : skipped) {
+    log_warning("left out {}: {}", input.file, input.reason);
+  }
+  log_info("{}: {} in {}", options.out.string(), format_count(manifest.num_samples, "sample"),
+           format_count(std::ssize(manifest.shards), "shard"));
+  return {ExitCode::kDone,
+          {{"path", options.out.string()},
+           {"samples", manifest.num_samples},
+           {"shards", manifest.shards.size()},
+           {"skipped", skipped.size()},
+           {"fingerprint", manifest.fingerprint()}}};
+}
+
+void declare_data_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
+  app.add_option("format", words->format,
+                 "idx (MNIST family, gzipped or not), images (folder tree: class = folder), "
+                 "webdataset (tar archives), hdf5 (files of others; or a dataset, to repack it), "
+                 "text, or jsonl (a JSON object a line).")
+      ->required();
+  app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
+  app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
+  app.add_option("--split", words->split, "idx folders: train or test.");
+  app.add_option("--threads", words->options.num_threads, "Threads; 0: one per core.");
+  app.add_option("--shard-mb", words->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
+  app.add_flag("--skip-broken", words->options.skip_broken,
+               "images: leaves out files that cannot be decoded, and lists them.");
+  app.add_option("--min-side", words->options.min_side,
+                 "images: those with a shorter side count as broken.");
+  app.add_option("--max-side", words->options.max_side,
+                 "images: scales down so that the longer side has at most so many pixels.");
+  app.add_option("--field", words->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
+  declare_text_words(app, words->text);
+  set_examples(
+      app,
+      "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
+      "  mpirun -np 8 kiln data import images photos/ --out d     ranks share the work\n"
+      "  kiln data import text books/ --vocab vocab.txt --out d");
+}
+
+nlohmann::json describe_fields(const Manifest& manifest) {
+  nlohmann::json fields = nlohmann::json::object();
+  for (const auto& [name, field] : manifest.fields) {
+    fields[name] = {{"dtype", std::string(kiln::name(field.dtype))},
+                    {"shape", field.shape},
+                    {"ragged", field.is_ragged},
+                    {"encoding", field.encoding}};
+  }
+  return fields;
+}
+
+CommandResult run_info(const std::string& path) {
+  const Dataset dataset(path);
+  const Manifest& manifest = dataset.manifest();
+  std::int64_t bytes = 0;
+  for (const ShardInfo& shard : manifest.shards) bytes += shard.file_bytes;
+  nlohmann::ordered_json json = {{"path", path},
+                                 {"kind", manifest.kind},
+                                 {"samples", manifest.num_samples},
+                                 {"shards", manifest.shards.size()},
+                                 {"bytes", bytes},
+                                 {"fields", describe_fields(manifest)},
+                                 {"classes", manifest.class_names.size()},
+                                 {"mean", manifest.mean},
+                                 {"std", manifest.std},
+                                 {"attributes", manifest.attributes},
+                                 {"provenance", manifest.provenance},
+                                 {"fingerprint", manifest.fingerprint()}};
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {} of kind '{}', {} in {}\n", path,
+               format_count(manifest.num_samples, "sample"), manifest.kind,
+               format_bytes(static_cast<double>(bytes)),
+               format_count(std::ssize(manifest.shards), "shard"));
+    for (const auto& [name, field] : manifest.fields) {
+      fmt::print("  {:10} {} [{}]{}{}\n", name, kiln::name(field.dtype),
+                 fmt::join(field.shape, ", "), field.is_ragged ? " ragged" : "",
+                 field.encoding == "raw" ? "" : " " + field.encoding);
+    }
+    if (!manifest.class_names.empty()) fmt::print("  {} classes\n", manifest.class_names.size());
+    fmt::print("  fingerprint {}\n", manifest.fingerprint());
+  }
+  if (manifest.kind == "text") {
+    json["text"] = describe_text_dataset(path, launcher_rank().rank == 0);
+  }
+  return {ExitCode::kDone, json};
+}
+
+CommandResult run_verify(const std::string& path) {
+  std::unique_ptr<ProgressBar> bar;
+  const VerifyReport report = verify_dataset(
+      path, std::thread::hardware_concurrency(), [&](std::int64_t done, std::int64_t total) {
+        if (!bar) bar = std::make_unique<ProgressBar>("verify", "bytes", total);
+        bar->update(done);
+      });
+  bar.reset();
+  std::string faults;
+  for (const DatasetFault& fault : report.faults) {
+    faults += fmt::format("\n  {}{}{}: {}", fault.shard, fault.field.empty() ? "" : ", field ",
+                          fault.field, fault.what);
+  }
+  if (!faults.empty()) {
+    throw data_error("{} is damaged; restore these shards from a copy or import again:{}", path,
+                     faults);
+  }
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {}, {}: every byte is as written\n", path,
+               format_count(report.num_shards, "shard"),
+               format_bytes(static_cast<double>(report.num_bytes)));
+  }
+  return {ExitCode::kDone, {{"shards", report.num_shards}, {"bytes", report.num_bytes}}};
+}
+
+nlohmann::json to_json(const DoctorReport& report) {
+  nlohmann::json fields = nlohmann::json::array();
+  for (const FieldCost& field : report.fields) {
+    fields.push_back({{"field", field.field},
+                      {"layout", field.layout},
+                      {"direct", field.is_direct},
+                      {"bytes_per_sample", field.bytes_per_sample}});
+  }
+  return {{"samples", report.num_samples},
+          {"shards", report.num_shards},
+          {"bytes", report.num_bytes},
+          {"file_system", report.file_system},
+          {"fields", fields},
+          {"read_per_s", report.read_per_s},
+          {"cold_read_per_s", report.cold_read_per_s},
+          {"decode_per_s", report.decode_per_s},
+          {"needs_repack", report.needs_repack},
+          {"advice", report.advice}};
+}
+
+CommandResult run_doctor(const std::string& path, const std::vector<std::string>& fields,
+                         double needed_per_s) {
+  const DoctorReport report = examine_dataset(path, parse_field_words(fields));
+  nlohmann::json json = to_json(report);
+  if (needed_per_s > 0) json["threads_needed"] = threads_needed(report, needed_per_s);
+  if (launcher_rank().rank == 0) {
+    fmt::print("{}: {} in {} on {}\n", path, format_count(report.num_samples, "sample"),
+               format_count(report.num_shards, "shard"), report.file_system);
+    for (const FieldCost& field : report.fields) {
+      fmt::print(
+          "  {:10} {}, {} per sample, {}\n", field.field, field.layout,
+          format_bytes(field.bytes_per_sample),
+          field.is_direct ? "read directly by many threads" : "read through HDF5's one lock");
+    }
+    fmt::print("one thread: {:.0f} samples/s from memory, {:.0f} from disk", report.read_per_s,
+               report.cold_read_per_s);
+    if (report.decode_per_s > 0) fmt::print(", {:.0f} decoded and cropped", report.decode_per_s);
+    fmt::print("\n");
+    for (const std::string& advice : report.advice) fmt::print("advice: {}\n", advice);
+  }
+  return {ExitCode::kDone, json};
+}
+
+}  // namespace
+
+std::function<CommandResult()> declare_data(CLI::App& app) {
+  app.require_subcommand(1);
+  auto words = std::make_shared<ImportWords>();
+  words->options.num_threads = 0;
+  auto path = std::make_shared<std::string>();
+  auto needed_per_s = std::make_shared<double>(0.0);
+  CLI::App* import =
+      app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
+  declare_data_import(*import, words);
+  CLI::App* info = app.add_subcommand("info", "Describes a dataset.");
+  CLI::App* verify = app.add_subcommand("verify", "Re-hashes every shard; 3 when a byte differs.");
+  CLI::App* doctor = app.add_subcommand("doctor", "Measures what reading costs, and advises.");
+  doctor->add_option("--needed", *needed_per_s, "Samples per second that training wants.");
+  doctor->add_option("--field", words->options.fields,
+                     "FIELD=/path/in/file, for HDF5 files made by others.");
+  for (CLI::App* sub : {info, verify, doctor}) {
+    sub->add_option("path", *path, "Dataset folder.")->required();
+  }
+  return [=] {
+    if (info->parsed()) return run_info(*path);
+    if (verify->parsed()) return run_verify(*path);
+    if (doctor->parsed()) return run_doctor(*path, words->options.fields, *needed_per_s);
+    return run_in_world(600, [&](World& world) { return run_import(*words, world); });
+  };
+}
+
+}  // namespace kiln

@@ -1,0 +1,121 @@
+#include "launch/commands/import_text.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "core/report/log.h"
+#include "core/report/progress_bar.h"
+#include "data/importers/text_import.h"
+#include "data/text/token_stream.h"
+
+namespace kiln {
+
+void declare_text_words(CLI::App& app, const std::shared_ptr<TextWords>& words) {
+  app.add_option("--vocab", words->vocabulary, "text, jsonl: vocab.txt (kiln tokenizer train).");
+  app.add_flag("--cased", words->is_cased, "text, jsonl: keeps case and accents.");
+  app.add_option(
+      "--documents", words->documents,
+      "text: what is a document: file (default), blank_line (between blank lines), line.");
+  app.add_option("--sentences", words->sentences,
+                 "text: auto (default: found by rule, across line ends) or line (one per line).");
+  app.add_option("--text-key", words->text_key, "jsonl: key of a document's text; default text.");
+  app.add_option("--unit-mb", words->unit_mb, "text, jsonl: MiB of input per shard; default 64.")
+      ->check(CLI::PositiveNumber);
+}
+
+CommandResult import_text_in_world(const std::string& format, const TextWords& words,
+                                   const ImportOptions& shared, World& world) {
+  if (words.vocabulary.empty()) {
+    throw usage_error(
+        "--vocab is missing: text needs a vocabulary. Make one with "
+        "`kiln tokenizer train INPUT... --out vocab.txt`");
+  }
+  TextImportOptions options;
+  options.import = shared;
+  options.vocabulary = words.vocabulary;
+  options.normalizer = words.is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
+  options.is_jsonl = format == "jsonl";
+  options.text_key = words.text_key;
+  options.documents = words.documents;
+  options.sentences = words.sentences;
+  options.unit_bytes = words.unit_mb << 20;
+  std::unique_ptr<ProgressBar> bar;
+  options.import.progress = [&](std::int64_t done, std::int64_t total) {
+    if (!bar) bar = std::make_unique<ProgressBar>("import", "shards", total);
+    bar->update(done);
+  };
+  import_text(options);
+  bar.reset();
+  world.communicator().barrier();
+  if (world.rank() != 0) return {};
+  const Manifest manifest = finish_text_import(options);
+  const auto& facts = manifest.attributes;
+  if (facts.at("invalid_sequences") != "0") {
+    log_warning("dropped {} invalid UTF-8 sequences", facts.at("invalid_sequences"));
+  }
+  if (facts.at("document_cuts") != "0") {
+    log_warning("documents were cut in {} places, at the ends of units of {} MiB (--unit-mb)",
+                facts.at("document_cuts"), words.unit_mb);
+  }
+  log_info("{}: {}, {} tokens in {}", options.import.out.string(),
+           format_count(manifest.num_samples, "document"), facts.at("tokens"),
+           format_count(std::ssize(manifest.shards), "shard"));
+  return {ExitCode::kDone,
+          {{"path", options.import.out.string()},
+           {"samples", manifest.num_samples},
+           {"shards", manifest.shards.size()},
+           {"attributes", facts},
+           {"fingerprint", manifest.fingerprint()}}};
+}
+
+namespace {
+
+/// The first tokens of some documents spread over a shard, as text.
+std::vector<std::string> decoded_samples(const TokenStream& stream, std::int64_t shard) {
+  constexpr std::int64_t kNumSamples = 3, kNumTokens = 40;
+  std::vector<std::string> texts;
+  const auto documents = stream.documents(shard);
+  const std::int64_t num_documents = std::ssize(documents) - 1;
+  for (std::int64_t i = 0; i < std::min(kNumSamples, num_documents); ++i) {
+    const auto number = static_cast<std::size_t>(i * num_documents / kNumSamples);
+    const auto begin = static_cast<std::int64_t>(documents[number]);
+    const auto end = std::min(begin + kNumTokens, static_cast<std::int64_t>(documents[number + 1]));
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(end - begin));
+    stream.read(shard, {begin, end}, ids.data());
+    texts.push_back(stream.tokenizer().decode(std::vector<std::int32_t>(ids.begin(), ids.end())));
+  }
+  return texts;
+}
+
+}  // namespace
+
+nlohmann::json describe_text_dataset(const std::string& path, bool is_printed) {
+  const auto dataset = std::make_shared<const Dataset>(path);
+  const TokenStream stream(dataset);
+  const auto number = [&](const char* key) {
+    return std::stod(dataset->manifest().attributes.at(key));
+  };
+  const double tokens = number("tokens"), documents = number("documents");
+  nlohmann::json json = {{"documents", documents},
+                         {"tokens", tokens},
+                         {"tokens_per_document", tokens / documents},
+                         {"longest_document", number("longest_document")},
+                         {"tokens_per_sentence", tokens / number("sentences")},
+                         {"unknown_share", number("unknown_tokens") / tokens},
+                         {"invalid_sequences", number("invalid_sequences")},
+                         {"vocab_size", stream.tokenizer().vocabulary().size()},
+                         {"tokenizer_hash", stream.tokenizer().hash()},
+                         {"decoded", decoded_samples(stream, 0)}};
+  if (!is_printed) return json;
+  fmt::print(
+      "  {:.0f} tokens, {:.1f} a document (longest {:.0f}), {:.1f} a sentence, {:.4f} % unknown\n",
+      tokens, tokens / documents, number("longest_document"), tokens / number("sentences"),
+      100 * number("unknown_tokens") / tokens);
+  fmt::print("  vocabulary of {}, tokenizer {}\n", stream.tokenizer().vocabulary().size(),
+             stream.tokenizer().hash());
+  for (const auto& text : json["decoded"]) fmt::print("  | {}\n", text.get<std::string>());
+  return json;
+}
+
+}  // namespace kiln

@@ -1,0 +1,148 @@
+#include "data/tokenizer/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "core/report/log.h"
+#include "data/tokenizer/wordpiece_trainer.h"
+#include "launch/commands/command.h"
+
+namespace kiln {
+namespace {
+
+struct TrainWords {
+  std::vector<std::filesystem::path> inputs;
+  std::string out;
+  bool is_cased = false;
+  WordPieceTrainerOptions options;
+};
+
+struct EncodeWords {
+  std::vector<std::filesystem::path> inputs;
+  std::string vocabulary;
+  bool is_cased = false;
+  bool has_pieces = false;
+  bool is_counted_only = false;
+};
+
+NormalizerOptions normalizer(bool is_cased) {
+  return is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
+}
+
+CommandResult train(TrainWords words) {
+  words.options.normalizer = normalizer(words.is_cased);
+  if (words.options.threads <= 0) {
+    words.options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  const Vocabulary vocabulary(train_wordpiece(file_chunks(words.inputs), words.options), words.out);
+  vocabulary.save(words.out);
+  if (vocabulary.size() < words.options.vocab_size) {
+    log_warning("the text yields {} pieces, fewer than the {} asked for", vocabulary.size(),
+                words.options.vocab_size);
+  }
+  log_info("{}: {} pieces", words.out, vocabulary.size());
+  return {ExitCode::kDone, {{"path", words.out}, {"vocab_size", vocabulary.size()}}};
+}
+
+struct Encoded {
+  std::int64_t ids = 0, bytes = 0;
+  double cpu_s = 0;
+};
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+std::string joined(const std::vector<std::int32_t>& ids, const Vocabulary& vocabulary,
+                   bool has_pieces) {
+  std::string out;
+  for (const std::int32_t id : ids) {
+    if (!out.empty()) out += ' ';
+    out += has_pieces ? vocabulary.piece(id) : std::to_string(id);
+  }
+  return out;
+}
+
+/// A line of ids (or pieces) for each line of text, unless they are only counted.
+void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& vocabulary,
+                  TokenEncoder& encoder, Encoded& sums) {
+  const double start = cpu_seconds();
+  std::vector<std::int32_t> ids;
+  for (std::string line; std::getline(in, line);) {
+    ids.clear();
+    encoder.encode(line, ids);
+    sums.ids += std::ssize(ids);
+    sums.bytes += std::ssize(line) + 1;
+    if (!words.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, words.has_pieces));
+  }
+  sums.cpu_s += cpu_seconds() - start;
+}
+
+CommandResult encode(const EncodeWords& words) {
+  const Tokenizer tokenizer(Vocabulary::load(words.vocabulary), normalizer(words.is_cased));
+  TokenEncoder encoder(tokenizer);
+  Encoded sums;
+  if (words.inputs.empty()) {
+    encode_lines(std::cin, words, tokenizer.vocabulary(), encoder, sums);
+  }
+  for (const auto& path : words.inputs) {
+    std::ifstream in(path, std::ios::binary);
+    if (!in) throw data_error("{}: cannot open this file", path.string());
+    encode_lines(in, words, tokenizer.vocabulary(), encoder, sums);
+  }
+  if (encoder.num_invalid() > 0) {
+    log_warning("dropped {} invalid UTF-8 sequences", encoder.num_invalid());
+  }
+  const double mb_per_s = static_cast<double>(sums.bytes) / 1e6 / std::max(sums.cpu_s, 1e-6);
+  if (words.is_counted_only) fmt::print("{} tokens, {:.1f} MB/s a core\n", sums.ids, mb_per_s);
+  return {ExitCode::kDone,
+          {{"tokens", sums.ids},
+           {"bytes", sums.bytes},
+           {"mb_per_s", mb_per_s},
+           {"invalid_sequences", encoder.num_invalid()},
+           {"tokenizer_hash", tokenizer.hash()}}};
+}
+
+void declare_train(CLI::App& app, const std::shared_ptr<TrainWords>& words) {
+  app.add_option("inputs", words->inputs, "Text files.")->required();
+  app.add_option("--out", words->out, "The vocab.txt to write.")->required();
+  app.add_option("--vocab-size", words->options.vocab_size, "Pieces; default 30522.");
+  app.add_option("--min-frequency", words->options.min_frequency,
+                 "Pairs seen less often are not joined; default 2.");
+  app.add_option("--max-alphabet", words->options.max_alphabet,
+                 "Characters kept, by frequency; default 1000.");
+  app.add_option("--max-words", words->options.max_words,
+                 "Distinct words held in memory; default 4000000.");
+  app.add_flag("--cased", words->is_cased, "Keeps case and accents.");
+  app.add_option("--threads", words->options.threads, "Threads that count; 0: one per core.");
+  set_examples(app, "  kiln tokenizer train books/*.txt --vocab-size 8192 --out vocab.txt");
+}
+
+void declare_encode(CLI::App& app, const std::shared_ptr<EncodeWords>& words) {
+  app.add_option("inputs", words->inputs, "Text files; none: standard input.");
+  app.add_option("--vocab", words->vocabulary, "vocab.txt")->required();
+  app.add_flag("--cased", words->is_cased, "Keeps case and accents.");
+  app.add_flag("--pieces", words->has_pieces, "Prints pieces instead of ids.");
+  app.add_flag("--count", words->is_counted_only, "Prints only how many there are, and how fast.");
+  set_examples(app, "  echo \"unaffable\" | kiln tokenizer encode --vocab vocab.txt --pieces");
+}
+
+}  // namespace
+
+std::function<CommandResult()> declare_tokenizer(CLI::App& app) {
+  app.require_subcommand(1);
+  auto train_words = std::make_shared<TrainWords>();
+  train_words->options.threads = 0;
+  auto encode_words = std::make_shared<EncodeWords>();
+  CLI::App* train_app = app.add_subcommand("train", "Learns a WordPiece vocabulary.");
+  declare_train(*train_app, train_words);
+  declare_encode(*app.add_subcommand("encode", "Ids of lines of text."), encode_words);
+  return [=] { return train_app->parsed() ? train(*train_words) : encode(*encode_words); };
+}
+
+}  // namespace kiln

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "launch/commands/command.h"
+#include "launch/generate/picture_maker.h"
+#include "launch/trained/eval_target.h"
+
+namespace kiln {
+
+struct FidWords {
+  TargetWords target;  // a diffusion model; its eval.path=... names the real pictures
+  PictureOptions pictures;
+  std::int64_t num = 2000;          // pictures drawn
+  std::string features = "pixels";  // see launch/evaluate/picture_features.h
+  bool has_controls = false;
+};
+
+/// `kiln eval fid`: draws pictures and holds them against real ones, at most eval.max_samples (0:
+/// 50,000) of them, in a feature space. Figures:
+///   frechet_distance        called FID only with Inception features
+///   precision, recall       on at most 10,000 of either
+///   class_accuracy          with classes: of a linear classifier, trained on the real features, on
+///                           the pictures, held against the classes they were asked to be
+///   frechet_noise_latents   with controls: of pictures decoded from N(0, I),
+///   frechet_normal_latents  and from the normal distribution fitted to the latents trained on
+/// A model that draws by texts follows those of pictures.context; where that is empty, those beside
+/// the latents of the recipe's eval.path or data.path. The real features are kept in RUN/cache.
+/// Collective over the ranks it is started on.
+CommandResult evaluate_fid(const FidWords& words);
+
+}  // namespace kiln

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "core/communicator.h"
+#include "core/objective.h"
+#include "core/recipe/recipe.h"
+#include "launch/run/training_setup.h"
+
+// What `kiln eval` computes, and training with eval.every. All are collective, give the same
+// figures on every rank, and do not depend on the number of ranks.
+
+namespace kiln {
+
+using Figures = std::map<std::string, double>;
+
+struct Evaluated {
+  Objective& objective;
+  const Recipe& recipe;
+  const OpenedData& data;        // eval.path
+  const OpenedData* train_data;  // eval.train_path; null where an evaluation needs none
+  Communicator& communicator;    // for host tensors
+  at::Device device;
+  std::int64_t num_threads = 1;  // that read
+  /// Collective; true: EvaluationStopped is thrown on all ranks. None: nothing stops it.
+  std::function<bool()> should_stop = {};
+};
+
+/// "accuracy" of the k nearest labelled samples' vote.
+Figures evaluate_knn(const Evaluated& evaluated);
+
+/// "accuracy" and "train_accuracy" of a linear classifier on the frozen features.
+Figures evaluate_linear(const Evaluated& evaluated);
+
+/// "accuracy" of an objective that classifies.
+Figures evaluate_classifier(const Evaluated& evaluated);
+
+/// How well hidden pixels are filled in, on the first eval.max_samples (0: all) samples: "mse" over
+/// hidden pixels in [0, 1], and that of two predictors that learn nothing: "mse_visible_mean", the
+/// mean of each sample's visible pixels, and "mse_nearest_patch", a copy of the nearest visible
+/// patch. Masks are those of the positions, so every model is given the same. Autoencoders: see
+/// launch/evaluate/evaluate_autoencoder.h.
+Figures evaluate_reconstruction(const Evaluated& evaluated);
+
+/// Originals, masked (where parts are hidden) and reconstructed, one row each, of the first
+/// eval.pictures samples: uint8 [H, W, C]. Every rank may call it alone.
+at::Tensor reconstruction_picture(const Evaluated& evaluated);
+
+}  // namespace kiln

@@ -1,0 +1,212 @@
+#include "launch/generate/encode.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/report/log.h"
+#include "core/report/progress_bar.h"
+#include "core/torch.h"
+#include "data/importers/import.h"
+#include "data/importers/import_session.h"
+#include "data/latents/context_source.h"
+#include "data/loader.h"
+#include "data/store/dataset.h"
+#include "launch/generate/encode_text.h"
+#include "launch/generate/encoded_rows.h"
+#include "launch/run/device.h"
+#include "launch/run/training_setup.h"
+#include "launch/run/world.h"
+#include "launch/trained/loaded_model.h"
+#include "launch/trained/text_model.h"
+#include "models/autoencoder/objective.h"
+
+namespace kiln {
+namespace {
+
+constexpr std::int64_t kShardImages = 8192;
+constexpr double kCertain = -30.0;  // the least log-variance there is
+
+class DatasetEncoder {
+ public:
+  DatasetEncoder(const EncodeWords& words, World& world)
+      : words_(words),
+        world_(world),
+        loaded_(load_model(words.of)),
+        device_(choose_device(words.device, world)) {
+    model_ = dynamic_cast<AutoencoderObjective*>(loaded_.objective.get());
+    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder, nor BERT", words.of);
+    hash_ = hash_of_weights(*model_);
+    model_->module().to(device_);
+    open_images();
+    if (!words.context.empty()) open_context();
+  }
+
+  CommandResult run() {
+    ImportOptions options;
+    options.out = words_.out;
+    options.rank = world_.rank();
+    options.num_ranks = world_.size();
+    const Manifest plan = manifest();
+    std::int64_t row_bytes = 0;  // embeddings of texts may be larger than the latents
+    for (const auto& [name, field] : plan.fields) row_bytes += field.row_bytes();
+    const std::int64_t per_shard =
+        samples_per_shard(row_bytes, words_.batch, kShardImages, options.shard_bytes);
+    const std::int64_t num_items = images_.info.num_samples * (words_.has_flips ? 2 : 1);
+    ImportSession session(options, plan, num_items, per_shard);
+    // Per shard: sum, sum of squares and number of sampled latent values.
+    at::Tensor sums = at::zeros({(num_items + per_shard - 1) / per_shard, 3}, at::kDouble);
+    ProgressBar bar("encode", "images", session.num_own_items());
+    session.run([&](ImportSession::Filling& filling) {
+      fill(filling, sums[filling.items.begin / per_shard], bar);
+    });
+    // Each row is one rank's: sums over rows are the same for any number of ranks.
+    world_.communicator().all_reduce(sums).wait();
+    return world_.rank() == 0 ? finish(options, sums.sum(0)) : CommandResult{};
+  }
+
+ private:
+  void open_images() {
+    // The images as they are, but for what the words say: no random crop, no flip.
+    std::vector<std::string> overrides = words_.overrides;
+    overrides.push_back("data.path=" + words_.data);
+    RecipeReader reader = RecipeReader::from_text("", "encode", overrides);
+    images_ = open_data(reader, Recipe{}, "image", DataUse::kEvaluation);
+    reader.finish();
+    const AutoencoderShape& shape = model_->network().shape;
+    const std::int64_t pad = 2 * model_->options().pad, f = shape.reduction();
+    if (images_.info.channels != shape.image_channels) {
+      throw usage_error("'{}' has images of {} channels, the autoencoder '{}' takes {}",
+                        words_.data, images_.info.channels, words_.of, shape.image_channels);
+    }
+    if ((images_.info.height + pad) % f != 0 || (images_.info.width + pad) % f != 0) {
+      throw usage_error("images of {} x {} pixels cannot be reduced {} times",
+                        images_.info.height + pad, images_.info.width + pad, f);
+    }
+  }
+
+  void open_context() {
+    const auto dataset = std::make_shared<const Dataset>(words_.context);
+    context_ = make_context_source(dataset);  // throws where there is none
+    context_field_ = *find_context(*dataset);
+    context_fingerprint_ = dataset->manifest().fingerprint();
+    if (dataset->num_samples() != images_.info.num_samples) {
+      throw usage_error(
+          "'{}' has {} texts for the {} images of '{}': row i of the one belongs to image i of "
+          "the other",
+          words_.context, dataset->num_samples(), images_.info.num_samples, words_.data);
+    }
+  }
+
+  Manifest manifest() const {
+    const AutoencoderShape& shape = model_->network().shape;
+    const std::int64_t f = shape.reduction(), pad = 2 * model_->options().pad;
+    Manifest manifest;
+    manifest.kind = "latent";
+    manifest.fields["moments"] = {
+        .dtype = DType::kFloat16,
+        .shape = {2 * shape.latent_channels, (images_.info.height + pad) / f,
+                  (images_.info.width + pad) / f}};
+    if (has_labels()) manifest.fields["label"] = {.dtype = DType::kInt32};
+    if (context_) {
+      manifest.fields["context"] = context_field_;
+      manifest.provenance["context"] = context_fingerprint_;
+    }
+    manifest.class_names = images_.info.class_names;
+    manifest.attributes["autoencoder_hash"] = hash_;
+    manifest.provenance["images"] = images_.info.fingerprint;
+    manifest.provenance["made_by"] = "kiln encode " + words_.of;
+    return manifest;
+  }
+
+  bool has_labels() const { return !images_.info.class_names.empty(); }
+
+  void fill(ImportSession::Filling& filling, at::Tensor sums, ProgressBar& bar) {
+    const DatasetReader reader(images_.source, world_.cores());
+    const std::int64_t N = images_.info.num_samples;
+    for (std::int64_t begin = filling.items.begin; begin < filling.items.end;) {
+      // The second half of the items are the mirror images of the first.
+      const bool is_flipped = begin >= N;
+      const std::int64_t end =
+          std::min({begin + words_.batch, filling.items.end, is_flipped ? 2 * N : N});
+      const Batch batch = reader.read(begin % N, (end - 1) % N + 1);
+      append(filling.shard, batch, is_flipped, sums);
+      if (context_) {
+        const DatasetReader texts(context_, world_.cores());
+        const at::Tensor rows = texts.read(begin % N, (end - 1) % N + 1).at("context");
+        append_tensor(filling.shard, "context", rows);
+      }
+      bar.update(done_ += end - begin);
+      begin = end;
+    }
+  }
+
+  void append(ShardWriter& shard, const Batch& batch, bool is_flipped, at::Tensor& sums) {
+    const at::NoGradGuard no_grad;
+    at::Tensor images = batch.at("image").to(device_);
+    if (is_flipped) images = images.flip({2});
+    const at::Tensor moments = encode(images).to(at::kCPU, at::kHalf).contiguous();
+    const auto posterior = DiagonalGaussian::from_moments(moments.to(at::kDouble));
+    sums[0] += posterior.mean.sum();
+    sums[1] += (posterior.mean.square() + posterior.log_variance.exp()).sum();
+    sums[2] += static_cast<double>(posterior.mean.numel());
+    append_tensor(shard, "moments", moments);
+    if (has_labels()) append_tensor(shard, "label", batch.at("label").to(at::kInt));
+  }
+
+  /// In batches of one size: the last is filled up, so that no result depends on its neighbours.
+  at::Tensor encode(const at::Tensor& images) {
+    const std::int64_t count = images.size(0), missing = words_.batch - count;
+    const at::Tensor filled =
+        missing > 0
+            ? at::cat({images, images.narrow(0, count - 1, 1).expand({missing, -1, -1, -1})})
+            : images;
+    Autoencoder& network = model_->network();
+    const auto type = network.quant_conv->weight.scalar_type();
+    const at::Tensor encoded =
+        network.encode(model_->to_input(filled).to(type)).narrow(0, 0, count);
+    if (network.shape.bottleneck == Bottleneck::kKl) return encoded;
+    return at::cat({encoded, at::full_like(encoded, kCertain)}, 1);
+  }
+
+  CommandResult finish(const ImportOptions& options, const at::Tensor& sums) {
+    const double n = sums[2].item<double>(), mean = sums[0].item<double>() / n;
+    const double std = std::sqrt(sums[1].item<double>() / n - mean * mean);
+    Manifest made = finish_import(options).manifest;
+    made.attributes["latent_scale"] = fmt::format("{:.17g}", 1.0 / std);
+    write_manifest(options.out, made);
+    log_info("{}: latents of {} images, scale {:.5f}", options.out.string(), made.num_samples,
+             1.0 / std);
+    return {ExitCode::kDone,
+            {{"path", options.out.string()},
+             {"samples", made.num_samples},
+             {"latent_scale", 1.0 / std},
+             {"autoencoder_hash", hash_},
+             {"fingerprint", made.fingerprint()}}};
+  }
+
+  const EncodeWords& words_;
+  World& world_;
+  LoadedModel loaded_;
+  AutoencoderObjective* model_ = nullptr;  // within loaded_
+  at::Device device_;
+  OpenedData images_;
+  std::shared_ptr<const BatchSource> context_;  // null without texts
+  FieldInfo context_field_;
+  std::string context_fingerprint_;
+  std::string hash_;
+  std::int64_t done_ = 0;
+};
+
+}  // namespace
+
+CommandResult encode_dataset(const EncodeWords& words) {
+  if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
+  if (is_text_model(words.of)) return encode_text(words);
+  return run_in_world(600, [&](World& world) {
+    at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
+    return DatasetEncoder(words, world).run();
+  });
+}
+
+}  // namespace kiln

@@ -1,0 +1,104 @@
+#include "launch/generate/sample.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/base/error.h"
+#include "core/report/log.h"
+#include "core/report/picture.h"
+#include "core/report/progress_bar.h"
+#include "core/torch.h"
+#include "data/importers/import.h"
+#include "data/importers/import_session.h"
+#include "launch/generate/encoded_rows.h"
+#include "launch/generate/picture_maker.h"
+#include "launch/run/device.h"
+#include "launch/run/world.h"
+#include "launch/trained/loaded_model.h"
+#include "models/diffusion/objective.h"
+
+namespace kiln {
+namespace {
+
+bool is_grid(const std::filesystem::path& out) { return out.extension() == ".png"; }
+
+void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) {
+  ImportOptions options;
+  options.out = words.out;
+  options.rank = world.rank();
+  options.num_ranks = world.size();
+  const auto shape = maker.shape_of(1);
+  Manifest manifest;
+  manifest.kind = "image";
+  manifest.fields["image"] = {.dtype = DType::kUInt8, .shape = {shape.begin() + 1, shape.end()}};
+  manifest.provenance["made_by"] = "kiln sample " + words.of;
+  if (maker.has_labels()) {
+    manifest.fields["label"] = {.dtype = DType::kInt32};
+    for (std::int64_t k = 0; k < maker.num_classes(); ++k) {
+      manifest.class_names.push_back(std::to_string(k));
+    }
+  }
+  constexpr std::int64_t kShardSamples = 8192;
+  const std::int64_t per_shard = samples_per_shard(c10::multiply_integers(shape), maker.batch(),
+                                                   kShardSamples, options.shard_bytes);
+  ImportSession session(options, manifest, words.num, per_shard);
+  ProgressBar bar("sample", "pictures", session.num_own_items());
+  std::int64_t done = 0;
+  session.run([&](ImportSession::Filling& filling) {
+    for (std::int64_t first = filling.items.begin; first < filling.items.end;
+         first += maker.batch()) {
+      const std::int64_t count = std::min(maker.batch(), filling.items.end - first);
+      const auto made = maker.make(first);
+      const at::Tensor bytes = made.pictures.narrow(0, 0, count).contiguous();
+      const std::int64_t pixels = bytes.size(1) * bytes.size(2);
+      append_tensor(filling.shard, "image", bytes);
+      filling.sums.add(bytes.const_data_ptr<std::uint8_t>(), count * pixels, bytes.size(3));
+      for (std::int64_t i = 0; maker.has_labels() && i < count; ++i) {
+        filling.shard.append_value<std::int32_t>(
+            "label", static_cast<std::int32_t>(made.labels[static_cast<std::size_t>(i)]));
+      }
+      bar.update(done += count);
+    }
+  });
+  world.communicator().barrier();
+  if (world.rank() == 0) finish_import(options);
+}
+
+CommandResult sample_in(World& world, const SampleWords& words) {
+  const auto start = std::chrono::steady_clock::now();
+  at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
+  const at::Device device = choose_device(words.device, world);
+  const LoadedModel loaded = load_model(words.of, words.overrides);
+  LatentDiffusion& model = diffusion_model(*loaded.objective, words.of);
+  model.module().to(device);
+  PictureMaker maker(model, words.of, words.pictures, device);
+  if (is_grid(words.out)) {
+    const at::Tensor pictures =
+        make_pictures(maker, words.num, world.communicator(), /*has_bar=*/true);
+    if (world.rank() == 0) write_png(words.out, square_grid(pictures));
+  } else {
+    write_dataset(maker, words, world);
+  }
+  if (world.rank() != 0) return {};
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  log_info("{} pictures in {}: {}", words.num, format_duration(seconds.count()),
+           words.out.string());
+  return {ExitCode::kDone,
+          {{"samples", words.num},
+           {"out", words.out.string()},
+           {"sampler", maker.generate_options().sampler.sampler},
+           {"steps", maker.generate_options().sampler.steps},
+           {"seconds", seconds.count()}}};
+}
+
+}  // namespace
+
+CommandResult sample_pictures(const SampleWords& words) {
+  if (words.num < 1) throw usage_error("--num {}: at least one", words.num);
+  if (words.pictures.batch < 1) {
+    throw usage_error("--batch {}: at least one", words.pictures.batch);
+  }
+  return run_in_world(600, [&](World& world) { return sample_in(world, words); });
+}
+
+}  // namespace kiln
