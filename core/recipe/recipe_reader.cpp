@@ -16,7 +16,7 @@ namespace kiln {
 
 namespace {
 
-// ---- values <-> TOML -----------------------------------------------------------------------------
+// ---- values <-> TOML ----------------------------------------------------------------------------
 
 template <typename T>
 constexpr const char* type_name() {
@@ -97,7 +97,7 @@ std::string member_text(const T& member) {
   }
 }
 
-// ---- overrides -----------------------------------------------------------------------------------
+// ---- overrides ----------------------------------------------------------------------------------
 
 /// `section.key=value`: the value in TOML, or a bare word taken as a string.
 void apply_override(toml::table& root, const std::string& word) {

@@ -41,7 +41,7 @@ std::int64_t end_of(const TrainOptions& options, std::int64_t total_samples) {
 
 }  // namespace
 
-// ---- the loop ------------------------------------------------------------------------------------
+// ---- the loop -----------------------------------------------------------------------------------
 
 ExitCode Trainer::run() {
   start();
@@ -122,7 +122,7 @@ void Trainer::finish_step() {
   }
 }
 
-// ---- batches -------------------------------------------------------------------------------------
+// ---- batches ------------------------------------------------------------------------------------
 
 void Trainer::start() {
   parts_.objective.module().train();
@@ -159,7 +159,7 @@ std::vector<Batch> Trainer::take_batches(const StepVote::Result& agreed) {
   return std::exchange(upcoming_, {});
 }
 
-// ---- construction, state -------------------------------------------------------------------------
+// ---- construction, state ------------------------------------------------------------------------
 
 Trainer::Trainer(Parts parts)
     : parts_(std::move(parts)),
@@ -249,7 +249,7 @@ void Trainer::with_average_weights(const std::function<void()>& body) {
   parts_.objective.module().train();
 }
 
-// ---- reports -------------------------------------------------------------------------------------
+// ---- reports ------------------------------------------------------------------------------------
 
 void Trainer::report_step() {
   if (step_ != 1 && !is_last_step() && !is_due(parts_.recipe.log.every)) return;
@@ -273,7 +273,7 @@ void Trainer::report_step() {
   last_reported_samples_ = samples_seen_;
 }
 
-// ---- what ranks agree on -------------------------------------------------------------------------
+// ---- what ranks agree on ------------------------------------------------------------------------
 
 bool Trainer::is_stop_requested() const {
   return parts_.hooks.is_stop_requested && parts_.hooks.is_stop_requested();

@@ -109,7 +109,7 @@ TEST(Checked, RefusesSamplersThatDoNotSuitTheFormulation) {
   EXPECT_EQ(checked({}, *formulation("edm")).sampler, "heun");
 }
 
-// --- A known mixture: .3 N(-2, .3^2) + .7 N(2, .3^2) ----------------------------------------------
+// --- A known mixture: .3 N(-2, .3^2) + .7 N(2, .3^2) ---------------------------------------------
 
 constexpr double kWeight = 0.3, kMode = 2.0, kWidth = 0.3;
 constexpr std::int64_t kSamples = 50'000;
