@@ -28,7 +28,7 @@ class Objective {
   virtual torch::nn::Module& module() = 0;
 
   /// Adds to a host batch whatever the positions of its samples determine, masks, noise, timesteps,
-  /// and the share of each denominator (Batch::weights). A pure function of (batch, seed).
+  /// and the share of each denominator (Batch::denominators). A pure function of (batch, seed).
   virtual void prepare(Batch& batch, std::uint64_t seed) const = 0;
 
   /// Parts of a step that have an optimizer each: {"all"}, or {"generator", "discriminator"}.
@@ -37,7 +37,7 @@ class Objective {
   /// Trainable tensors of a phase in order of execution in forward. Only these require grad in it.
   virtual std::vector<Parameter> parameters(std::size_t phase) = 0;
 
-  /// The loss of one micro-batch, normalised by the global denominators in batch.weights, so that
+  /// The loss of one micro-batch, normalised by the global denominators in batch.denominators, so that
   /// the losses of all micro-batches simply add up. Never communicates. nullopt: this phase rests
   /// in this step, which may depend on `context` alone.
   virtual std::optional<Loss> loss(const Batch& batch, const StepContext& context,
@@ -45,7 +45,7 @@ class Objective {
 
   /// Whether forward and backward of this phase may be recorded once on a GPU and replayed for
   /// every micro-batch of the same shapes and denominators (core/training/micro_batch_pass.h). If
-  /// so: of what loss() is given, it looks at batch.tensors, batch.weights and batch.num_samples
+  /// so: of what loss() is given, it looks at batch.tensors, batch.denominators and batch.num_samples
   /// alone; its host values, the weights of metrics among them, follow from shapes and the last
   /// two; it never rests, neither waits for the GPU nor copies from host memory, and adds nothing
   /// to sums().

@@ -27,7 +27,7 @@ struct Batch {
   std::int64_t num_samples = 0;
   /// Denominators of the loss's terms. As made by Objective::prepare: the share of this
   /// micro-batch. As seen by Objective::loss: the sum over the global batch. Exact integers.
-  std::map<std::string, double> weights;
+  std::map<std::string, double> denominators;
 
   const at::Tensor& at(const std::string& name) const;
 };

@@ -12,7 +12,7 @@
 
 #include "core/base/error.h"
 #include "core/base/work.h"
-#include "data/store/parallel.h"
+#include "data/parallel.h"
 
 namespace kiln {
 namespace {

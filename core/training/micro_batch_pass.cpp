@@ -27,8 +27,8 @@ std::string difference_between(const Batch& recorded, const Batch& batch) {
   }
   if (batch.tensors.size() != recorded.tensors.size()) return "a tensor is missing";
   if (batch.num_samples != recorded.num_samples) return "the number of samples differs";
-  if (batch.weights != recorded.weights) {
-    return "the loss's denominators (Batch::weights) differ from those of the recording";
+  if (batch.denominators != recorded.denominators) {
+    return "the loss's denominators (Batch::denominators) differ from those of the recording";
   }
   return {};
 }

@@ -21,8 +21,8 @@ std::int64_t exact_integer(const std::string& name, double value) {
 
 void StepVote::cast(const Ballot& ballot) {
   KILN_CHECK(!is_outstanding_, "a vote is outstanding");
-  KILN_CHECK(kFirstWeight + static_cast<std::int64_t>(ballot.weights.size()) <= kSlots,
-             "{} denominators", ballot.weights.size());
+  KILN_CHECK(kFirstWeight + static_cast<std::int64_t>(ballot.denominators.size()) <= kSlots,
+             "{} denominators", ballot.denominators.size());
   counts_ = at::zeros({kSlots}, at::kLong);
   auto* counts = counts_.data_ptr<std::int64_t>();
   counts[kStep] = ballot.step;
@@ -31,7 +31,7 @@ void StepVote::cast(const Ballot& ballot) {
   counts[kFailed] = ballot.has_failed_to_save;
   counts[kShortOfTime] = ballot.is_short_of_time;
   names_.clear();
-  for (const auto& [name, weight] : ballot.weights) {
+  for (const auto& [name, weight] : ballot.denominators) {
     counts[kFirstWeight + static_cast<std::int64_t>(names_.size())] = exact_integer(name, weight);
     names_.push_back(name);
   }
@@ -53,7 +53,7 @@ const StepVote::Result& StepVote::result() {
   result_.num_saved = static_cast<int>(counts[kSaved]);
   result_.num_failed_to_save = static_cast<int>(counts[kFailed]);
   for (std::size_t i = 0; i < names_.size(); ++i) {
-    result_.weights[names_[i]] =
+    result_.denominators[names_[i]] =
         static_cast<double>(counts[kFirstWeight + static_cast<std::int64_t>(i)]);
   }
   return result_;
@@ -64,10 +64,10 @@ const StepVote::Result& StepVote::poll(const Ballot& ballot) {
   return result();
 }
 
-std::map<std::string, double> sum_of_weights(const std::vector<Batch>& batches) {
+std::map<std::string, double> sum_of_denominators(const std::vector<Batch>& batches) {
   std::map<std::string, double> sums;
   for (const Batch& batch : batches) {
-    for (const auto& [name, weight] : batch.weights) sums[name] += weight;
+    for (const auto& [name, weight] : batch.denominators) sums[name] += weight;
   }
   return sums;
 }

@@ -29,14 +29,15 @@ class StepVote {
     bool is_short_of_time = false;  // this rank would be killed in the middle of another save
     /// Denominators of the next step's micro-batches of this rank, added up. Integers. Every rank
     /// that has micro-batches gives the same names.
-    std::map<std::string, double> weights;
+    std::map<std::string, double> denominators;
   };
   struct Result {
     bool is_stop_requested = false;  // on any rank
     int num_saved = 0;
     int num_failed_to_save = 0;
-    bool is_short_of_time = false;          // any rank
-    std::map<std::string, double> weights;  // over the global batch; empty on ranks that gave none
+    bool is_short_of_time = false;  // any rank
+    std::map<std::string, double>
+        denominators;  // over the global batch; empty on ranks that gave none
   };
 
   explicit StepVote(Communicator& communicator) : communicator_(communicator) {}
@@ -59,6 +60,6 @@ class StepVote {
 };
 
 /// Denominators of several micro-batches added up.
-std::map<std::string, double> sum_of_weights(const std::vector<Batch>& batches);
+std::map<std::string, double> sum_of_denominators(const std::vector<Batch>& batches);
 
 }  // namespace kiln

@@ -155,7 +155,7 @@ bool Trainer::wait_for_data() {
 
 std::vector<Batch> Trainer::take_batches(const StepVote::Result& agreed) {
   arrivals_.finish(upcoming_);
-  for (Batch& batch : upcoming_) batch.weights = agreed.weights;
+  for (Batch& batch : upcoming_) batch.denominators = agreed.denominators;
   return std::exchange(upcoming_, {});
 }
 
@@ -295,7 +295,7 @@ StepVote::Ballot Trainer::ballot() const {
           .has_saved = is_save_unsettled_ && writer->has_succeeded(),
           .has_failed_to_save = is_save_unsettled_ && writer->has_failed(),
           .is_short_of_time = is_short_of_time(),
-          .weights = sum_of_weights(upcoming_)};
+          .denominators = sum_of_denominators(upcoming_)};
 }
 
 const StepVote::Result& Trainer::agree() {

@@ -6,8 +6,8 @@
 #include "data/images/decode.h"
 #include "data/images/resize.h"
 #include "data/importers/import_session.h"
+#include "data/parallel.h"
 #include "data/store/files.h"
-#include "data/store/parallel.h"
 
 namespace kiln {
 namespace {

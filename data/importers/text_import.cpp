@@ -222,24 +222,4 @@ Manifest finish_text_import(const TextImportOptions& options) {
   return TextImport(options).finish();
 }
 
-std::shared_ptr<const Tokenizer> dataset_tokenizer(const fs::path& folder,
-                                                   const Manifest& manifest) {
-  const auto is_true = [&](const char* key) {
-    const auto found = manifest.attributes.find(key);
-    return found != manifest.attributes.end() && found->second == "true";
-  };
-  auto tokenizer = std::make_shared<const Tokenizer>(
-      Vocabulary::load(folder / kVocabularyFile),
-      NormalizerOptions{is_true("lowercase"), is_true("strip_accents")});
-  const auto hash = manifest.attributes.find("tokenizer_hash");
-  if (hash == manifest.attributes.end() || hash->second != tokenizer->hash()) {
-    throw data_error(
-        "'{}': vocab.txt is not the one the dataset was made with (tokenizer {}, "
-        "dataset.json says {})",
-        folder.string(), tokenizer->hash(),
-        hash == manifest.attributes.end() ? "nothing" : hash->second);
-  }
-  return tokenizer;
-}
-
 }  // namespace kiln

@@ -49,9 +49,4 @@ ImportResult import_text(const TextImportOptions& options);
 /// longest_document, document_cuts, input_bytes.
 Manifest finish_text_import(const TextImportOptions& options);
 
-/// The tokenizer a text dataset was made with, from its folder. Throws Error(kData) if vocab.txt is
-/// not the one dataset.json speaks of.
-std::shared_ptr<const Tokenizer> dataset_tokenizer(const std::filesystem::path& folder,
-                                                   const Manifest& manifest);
-
 }  // namespace kiln

@@ -4,8 +4,8 @@
 
 #include "core/base/error.h"
 #include "core/base/hash.h"
+#include "data/parallel.h"
 #include "data/store/files.h"
-#include "data/store/parallel.h"
 #include "data/store/shard.h"
 
 namespace kiln {

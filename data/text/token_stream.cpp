@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "data/importers/text_import.h"
 
 namespace kiln {
 namespace {
@@ -59,6 +58,26 @@ void TokenStream::read(std::int64_t shard, Range tokens, std::int64_t* out) cons
         "(kiln data verify)",
         file->path().string(), tokens.begin + i, out[i], vocab_size);
   }
+}
+
+std::shared_ptr<const Tokenizer> dataset_tokenizer(const std::filesystem::path& folder,
+                                                   const Manifest& manifest) {
+  const auto is_true = [&](const char* key) {
+    const auto found = manifest.attributes.find(key);
+    return found != manifest.attributes.end() && found->second == "true";
+  };
+  auto tokenizer = std::make_shared<const Tokenizer>(
+      Vocabulary::load(folder / "vocab.txt"),
+      NormalizerOptions{is_true("lowercase"), is_true("strip_accents")});
+  const auto hash = manifest.attributes.find("tokenizer_hash");
+  if (hash == manifest.attributes.end() || hash->second != tokenizer->hash()) {
+    throw data_error(
+        "'{}': vocab.txt is not the one the dataset was made with (tokenizer {}, "
+        "dataset.json says {})",
+        folder.string(), tokenizer->hash(),
+        hash == manifest.attributes.end() ? "nothing" : hash->second);
+  }
+  return tokenizer;
 }
 
 }  // namespace kiln

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -50,5 +51,10 @@ class TokenStream {
   std::vector<std::vector<std::uint64_t>> offsets_;
   std::vector<TokenKind> kinds_;
 };
+
+/// The tokenizer a text dataset was made with, from its folder. Throws Error(kData) if vocab.txt is
+/// not the one dataset.json speaks of.
+std::shared_ptr<const Tokenizer> dataset_tokenizer(const std::filesystem::path& folder,
+                                                   const Manifest& manifest);
 
 }  // namespace kiln

@@ -60,32 +60,32 @@ void print(const Json& json, const std::string& prefix = "") {
   }
 }
 
-Json measure(World& world, TrainingSetup& setup, const BenchWords& words) {
-  if (words.what == "step") return bench_step(world, setup, words.repeats);
-  if (words.what == "profile") return bench_profile(world, setup, words.repeats);
-  if (words.what == "comm") return bench_comm(world, setup, words.repeats);
-  if (words.what == "kernels") return bench_kernels(world, setup, words.repeats);
-  if (words.what == "loader") return bench_loader(world, setup, words.repeats);
-  if (words.what == "checkpoint") return bench_checkpoint(world, setup, words.repeats);
-  throw usage_error("{}", unknown_name("bench", words.what,
+Json measure(World& world, TrainingSetup& setup, const BenchArgs& args) {
+  if (args.what == "step") return bench_step(world, setup, args.repeats);
+  if (args.what == "profile") return bench_profile(world, setup, args.repeats);
+  if (args.what == "comm") return bench_comm(world, setup, args.repeats);
+  if (args.what == "kernels") return bench_kernels(world, setup, args.repeats);
+  if (args.what == "loader") return bench_loader(world, setup, args.repeats);
+  if (args.what == "checkpoint") return bench_checkpoint(world, setup, args.repeats);
+  throw usage_error("{}", unknown_name("bench", args.what,
                                        {"step", "profile", "comm", "kernels", "loader",
                                         "checkpoint", "startup", "recovery"}));
 }
 
 }  // namespace
 
-CommandResult bench(const BenchWords& words) {
+CommandResult bench(const BenchArgs& args) {
   const auto finish = [&](Json figures, int rank) {
-    figures["bench"] = words.what;
+    figures["bench"] = args.what;
     if (rank == 0) print(figures);
     return CommandResult{ExitCode::kDone, figures};
   };
-  if (words.what == "startup") return finish(bench_startup(words), 0);
-  if (words.what == "recovery") return finish(bench_recovery(words), 0);
-  TrainingSetup setup = read_training_setup(RecipeReader::from_file(words.recipe, words.overrides));
+  if (args.what == "startup") return finish(bench_startup(args), 0);
+  if (args.what == "recovery") return finish(bench_recovery(args), 0);
+  TrainingSetup setup = read_training_setup(RecipeReader::from_file(args.recipe, args.overrides));
   return run_in_world(setup.recipe.parallel.timeout_s, [&](World& world) {
     use_threads(setup.recipe, world);
-    Json figures = measure(world, setup, words);
+    Json figures = measure(world, setup, args);
     figures["ranks"] = world.size();
     figures["cores_per_rank"] = world.cores();
     return finish(std::move(figures), world.rank());

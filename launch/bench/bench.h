@@ -6,15 +6,15 @@
 #include <vector>
 
 #include "core/report/step_report.h"
-#include "launch/commands/command.h"
 #include "launch/report/spread.h"
+#include "launch/run/result.h"
 #include "launch/run/training_setup.h"
 #include "launch/run/world.h"
 
 namespace kiln {
 
 /// How `kiln bench` was called.
-struct BenchWords {
+struct BenchArgs {
   std::string what;    // step | profile | comm | kernels | loader | checkpoint | startup | recovery
   std::string recipe;  // TOML
   std::vector<std::string> overrides;  // section.key=value
@@ -24,7 +24,7 @@ struct BenchWords {
 
 /// Measures, and beside it, in the same minutes, the ceiling the figure is held against. Result:
 /// figures as {min, median, max}, and what they were measured with.
-CommandResult bench(const BenchWords& words);
+CommandResult bench(const BenchArgs& args);
 
 using Json = nlohmann::ordered_json;
 
@@ -36,8 +36,8 @@ Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeat
 Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats);
 /// Starts programs of its own, alone.
-Json bench_startup(const BenchWords& words);
-Json bench_recovery(const BenchWords& words);
+Json bench_startup(const BenchArgs& args);
+Json bench_recovery(const BenchArgs& args);
 
 /// Collective: trains the recipe's model: some steps that are not counted, `warmed_up`, then
 /// `repeats` steps, after each of which `report` is called.

@@ -49,8 +49,8 @@ ino_t inode(const std::filesystem::path& path) {
 
 class SupervisedRun {
  public:
-  SupervisedRun(const BenchWords& words, const std::filesystem::path& run)
-      : run_(run), child_(command(words, run), no_signals()) {}
+  SupervisedRun(const BenchArgs& args, const std::filesystem::path& run)
+      : run_(run), child_(command(args, run), no_signals()) {}
 
   /// Seconds until `is_true`.
   template <typename Condition>
@@ -91,20 +91,19 @@ class SupervisedRun {
     sigemptyset(&set);
     return set;
   }
-  static std::vector<std::string> command(const BenchWords& words,
-                                          const std::filesystem::path& run) {
+  static std::vector<std::string> command(const BenchArgs& args, const std::filesystem::path& run) {
     std::vector<std::string> all = {std::filesystem::read_symlink("/proc/self/exe"),
                                     "launch",
                                     "-np",
-                                    std::to_string(words.ranks),
+                                    std::to_string(args.ranks),
                                     "--max-restarts",
                                     "1000",
                                     "--backoff",
                                     "0.01",
                                     "--",
                                     "train",
-                                    words.recipe};
-    all.insert(all.end(), words.overrides.begin(), words.overrides.end());
+                                    args.recipe};
+    all.insert(all.end(), args.overrides.begin(), args.overrides.end());
     all.insert(all.end(), {"run.dir=" + run.string(), "log.every=1", "checkpoint.every=10"});
     return all;
   }
@@ -117,23 +116,23 @@ class SupervisedRun {
 
 /// A run under the supervisor whose rank 0 is killed again and again. The ceiling is a start of the
 /// same run: nothing that restarts processes can be faster.
-Json bench_recovery(const BenchWords& words) {
+Json bench_recovery(const BenchArgs& args) {
   const auto run =
       std::filesystem::temp_directory_path() / fmt::format("kiln-bench-recovery-{}", getpid());
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::vector<double> recovery;
   double start_s = 0;
   {
-    SupervisedRun supervised(words, run);
+    SupervisedRun supervised(args, run);
     start_s = supervised.wait_for_step(1);
-    for (std::int64_t i = 0; i < std::min<std::int64_t>(words.repeats, 5); ++i) {
+    for (std::int64_t i = 0; i < std::min<std::int64_t>(args.repeats, 5); ++i) {
       supervised.wait_for_step(newest_checkpoint(run) + 12);
       recovery.push_back(supervised.recover());
     }
   }
   std::filesystem::remove_all(run);
   return {{"kill_to_next_step_s", to_json(spread_of(recovery))},
-          {"ranks", words.ranks},
+          {"ranks", args.ranks},
           {"ceiling", {{"start_to_first_step_s", start_s}}}};
 }
 

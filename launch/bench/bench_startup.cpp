@@ -20,11 +20,11 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-pid_t start_self(std::vector<std::string>& words) {
+pid_t start_self(std::vector<std::string>& args) {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe");
-  words.insert(words.begin(), program);
+  args.insert(args.begin(), program);
   std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
+  for (std::string& word : args) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -45,9 +45,9 @@ struct Times {
 };
 
 /// Runs this program to its end with its output thrown away.
-Times run_self(std::vector<std::string> words, const std::filesystem::path& reports = {}) {
+Times run_self(std::vector<std::string> args, const std::filesystem::path& reports = {}) {
   const auto began = Clock::now();
-  const pid_t child = start_self(words);
+  const pid_t child = start_self(args);
   Times times;
   int status = 0;
   pid_t ended = 0;
@@ -61,7 +61,7 @@ Times run_self(std::vector<std::string> words, const std::filesystem::path& repo
   }
   if (ended != child || status != 0) {
     throw usage_error("'{}' ended with status {}; run it by itself to see why",
-                      fmt::join(words, " "), WEXITSTATUS(status));
+                      fmt::join(args, " "), WEXITSTATUS(status));
   }
   times.end_s = seconds_since(began);
   return times;
@@ -72,13 +72,13 @@ Times run_self(std::vector<std::string> words, const std::filesystem::path& repo
 /// From starting the program to the end of the first step, and on to the program's end with that
 /// step saved; the ceiling is starting the program, LibTorch's libraries included, and printing the
 /// help text.
-Json bench_startup(const BenchWords& words) {
+Json bench_startup(const BenchArgs& args) {
   const auto folder =
       std::filesystem::temp_directory_path() / ("kiln-bench-startup-" + std::to_string(getpid()));
-  std::vector<std::string> command = {"train", words.recipe};
-  command.insert(command.end(), words.overrides.begin(), words.overrides.end());
+  std::vector<std::string> command = {"train", args.recipe};
+  command.insert(command.end(), args.overrides.begin(), args.overrides.end());
   command.insert(command.end(), {"run.dir=" + folder.string(), "train.stop_after=1"});
-  const std::int64_t repeats = std::min<std::int64_t>(words.repeats, 5);
+  const std::int64_t repeats = std::min<std::int64_t>(args.repeats, 5);
   std::vector<double> first_step, saved, bare;
   for (std::int64_t i = 0; i < repeats; ++i) {
     std::filesystem::remove_all(folder);

@@ -8,20 +8,20 @@
 namespace kiln {
 
 std::function<CommandResult()> declare_bench(CLI::App& app) {
-  auto words = std::make_shared<BenchWords>();
-  words->recipe = "configs/mae_tiny_fashion.toml";
+  auto args = std::make_shared<BenchArgs>();
+  args->recipe = "configs/mae_tiny_fashion.toml";
   app.add_option(
-         "what", words->what,
+         "what", args->what,
          "step: training steps against the peak of matrix products; profile: where the time of "
          "those steps goes; comm: all-reduce; "
          "kernels: fused operators beside their plain versions; "
          "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
          "first step; recovery: from the kill of a rank to the next step.")
       ->required();
-  app.add_option("recipe", words->recipe, "What to measure with; default the tiny autoencoder.");
-  app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");
-  app.add_option("--repeats", words->repeats, "Measurements.")->check(CLI::Range(3, 100000));
-  app.add_option("--np", words->ranks, "Ranks that recovery starts (default 2).")
+  app.add_option("recipe", args->recipe, "What to measure with; default the tiny autoencoder.");
+  app.add_option("overrides", args->overrides, "section.key=value, over the recipe.");
+  app.add_option("--repeats", args->repeats, "Measurements.")->check(CLI::Range(3, 100000));
+  app.add_option("--np", args->ranks, "Ranks that recovery starts (default 2).")
       ->check(CLI::PositiveNumber);
   set_examples(
       app,
@@ -29,7 +29,7 @@ std::function<CommandResult()> declare_bench(CLI::App& app) {
       "  mpirun -np 4 kiln bench comm\n\n"
       "Figures are min, median and max of the repeats; \"ceiling\" is what the machine could\n"
       "do at best, measured in the same run.");
-  return [words] { return bench(*words); };
+  return [args] { return bench(*args); };
 }
 
 }  // namespace kiln

@@ -84,10 +84,10 @@ CommandResult run_hash(const std::string& path) {
 
 std::function<CommandResult()> declare_checkpoint(CLI::App& app) {
   app.require_subcommand(1);
-  struct Words {
+  struct Args {
     std::string path, second;
   };
-  auto words = std::make_shared<Words>();
+  auto args = std::make_shared<Args>();
   struct Action {
     const char* name;
     const char* summary;
@@ -101,17 +101,17 @@ std::function<CommandResult()> declare_checkpoint(CLI::App& app) {
   std::vector<std::pair<CLI::App*, CommandResult (*)(const std::string&)>> declared;
   for (const Action& action : actions) {
     CLI::App* sub = app.add_subcommand(action.name, action.summary);
-    sub->add_option("path", words->path, "Run folder, or one checkpoint's.")->required();
+    sub->add_option("path", args->path, "Run folder, or one checkpoint's.")->required();
     declared.emplace_back(sub, action.run);
   }
   CLI::App* diff = app.add_subcommand("diff", "How two checkpoints differ, tensor by tensor.");
-  diff->add_option("first", words->path, "Run folder, or one checkpoint's.")->required();
-  diff->add_option("second", words->second, "The same.")->required();
+  diff->add_option("first", args->path, "Run folder, or one checkpoint's.")->required();
+  diff->add_option("second", args->second, "The same.")->required();
   return [=] {
     for (const auto& [sub, run] : declared) {
-      if (sub->parsed()) return run(words->path);
+      if (sub->parsed()) return run(args->path);
     }
-    return run_diff(words->path, words->second);
+    return run_diff(args->path, args->second);
   };
 }
 

@@ -1,24 +1,16 @@
 #pragma once
 
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "core/base/error.h"
+#include "launch/run/result.h"
 
 namespace CLI {
 class App;
 }
 
 namespace kiln {
-
-/// What a command leaves behind: the exit status, and what --json prints on the last line of
-/// standard output.
-struct CommandResult {
-  ExitCode code = ExitCode::kDone;
-  nlohmann::json json = nullptr;
-};
 
 /// One word after `kiln`. Adding a command is one file with a declare function and one row in
 /// command_table.cpp.

@@ -21,39 +21,39 @@ namespace kiln {
 
 namespace {
 
-struct ImportWords {
+struct ImportArgs {
   std::string format;
   std::string split = "train";
   std::int64_t shard_mb = 256;
   ImportOptions options;
-  std::shared_ptr<TextWords> text = std::make_shared<TextWords>();
+  std::shared_ptr<TextArgs> text = std::make_shared<TextArgs>();
 };
 
-ImportResult import_as(const ImportWords& words, const ImportOptions& options) {
-  if (words.format == "idx") return import_idx(options, words.split);
-  if (words.format == "images") return import_images(options);
-  if (words.format == "hdf5") return import_hdf5(options);
-  if (words.format == "webdataset") return import_webdataset(options);
-  throw usage_error("{}", unknown_name("format", words.format,
+ImportResult import_as(const ImportArgs& args, const ImportOptions& options) {
+  if (args.format == "idx") return import_idx(options, args.split);
+  if (args.format == "images") return import_images(options);
+  if (args.format == "hdf5") return import_hdf5(options);
+  if (args.format == "webdataset") return import_webdataset(options);
+  throw usage_error("{}", unknown_name("format", args.format,
                                        {"idx", "images", "hdf5", "webdataset", "text", "jsonl"}));
 }
 
 /// Ranks share the shards; the first describes what all have made.
-CommandResult run_import(const ImportWords& words, World& world) {
-  ImportOptions options = words.options;
+CommandResult run_import(const ImportArgs& args, World& world) {
+  ImportOptions options = args.options;
   options.rank = world.rank();
   options.num_ranks = world.size();
-  options.shard_bytes = words.shard_mb << 20;
+  options.shard_bytes = args.shard_mb << 20;
   if (options.num_threads == 0) options.num_threads = world.cores();
-  if (words.format == "text" || words.format == "jsonl") {
-    return import_text_in_world(words.format, *words.text, options, world);
+  if (args.format == "text" || args.format == "jsonl") {
+    return import_text_in_world(args.format, *args.text, options, world);
   }
   std::unique_ptr<ProgressBar> bar;
   options.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar = std::make_unique<ProgressBar>("import", "samples", total);
     bar->update(done);
   };
-  import_as(words, options);
+  import_as(args, options);
   bar.reset();
   world.communicator().barrier();
   if (world.rank() != 0) return {};
@@ -71,25 +71,25 @@ CommandResult run_import(const ImportWords& words, World& world) {
            {"fingerprint", manifest.fingerprint()}}};
 }
 
-void declare_data_import(CLI::App& app, const std::shared_ptr<ImportWords>& words) {
-  app.add_option("format", words->format,
+void declare_data_import(CLI::App& app, const std::shared_ptr<ImportArgs>& args) {
+  app.add_option("format", args->format,
                  "idx (MNIST family, gzipped or not), images (folder tree: class = folder), "
                  "webdataset (tar archives), hdf5 (files of others; or a dataset, to repack it), "
                  "text, or jsonl (a JSON object a line).")
       ->required();
-  app.add_option("inputs", words->options.inputs, "Files or folders.")->required();
-  app.add_option("--out", words->options.out, "Folder of the dataset to make.")->required();
-  app.add_option("--split", words->split, "idx folders: train or test.");
-  app.add_option("--threads", words->options.num_threads, "Threads; 0: one per core.");
-  app.add_option("--shard-mb", words->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
-  app.add_flag("--skip-broken", words->options.skip_broken,
+  app.add_option("inputs", args->options.inputs, "Files or folders.")->required();
+  app.add_option("--out", args->options.out, "Folder of the dataset to make.")->required();
+  app.add_option("--split", args->split, "idx folders: train or test.");
+  app.add_option("--threads", args->options.num_threads, "Threads; 0: one per core.");
+  app.add_option("--shard-mb", args->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
+  app.add_flag("--skip-broken", args->options.skip_broken,
                "images: leaves out files that cannot be decoded, and lists them.");
-  app.add_option("--min-side", words->options.min_side,
+  app.add_option("--min-side", args->options.min_side,
                  "images: those with a shorter side count as broken.");
-  app.add_option("--max-side", words->options.max_side,
+  app.add_option("--max-side", args->options.max_side,
                  "images: scales down so that the longer side has at most so many pixels.");
-  app.add_option("--field", words->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
-  declare_text_words(app, words->text);
+  app.add_option("--field", args->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
+  declare_text_args(app, args->text);
   set_examples(
       app,
       "  kiln data import idx train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz --out d\n"
@@ -216,18 +216,18 @@ CommandResult run_doctor(const std::string& path, const std::vector<std::string>
 
 std::function<CommandResult()> declare_data(CLI::App& app) {
   app.require_subcommand(1);
-  auto words = std::make_shared<ImportWords>();
-  words->options.num_threads = 0;
+  auto args = std::make_shared<ImportArgs>();
+  args->options.num_threads = 0;
   auto path = std::make_shared<std::string>();
   auto needed_per_s = std::make_shared<double>(0.0);
   CLI::App* import =
       app.add_subcommand("import", "Makes a dataset; ranks and threads share the work.");
-  declare_data_import(*import, words);
+  declare_data_import(*import, args);
   CLI::App* info = app.add_subcommand("info", "Describes a dataset.");
   CLI::App* verify = app.add_subcommand("verify", "Re-hashes every shard; 3 when a byte differs.");
   CLI::App* doctor = app.add_subcommand("doctor", "Measures what reading costs, and advises.");
   doctor->add_option("--needed", *needed_per_s, "Samples per second that training wants.");
-  doctor->add_option("--field", words->options.fields,
+  doctor->add_option("--field", args->options.fields,
                      "FIELD=/path/in/file, for HDF5 files made by others.");
   for (CLI::App* sub : {info, verify, doctor}) {
     sub->add_option("path", *path, "Dataset folder.")->required();
@@ -235,8 +235,8 @@ std::function<CommandResult()> declare_data(CLI::App& app) {
   return [=] {
     if (info->parsed()) return run_info(*path);
     if (verify->parsed()) return run_verify(*path);
-    if (doctor->parsed()) return run_doctor(*path, words->options.fields, *needed_per_s);
-    return run_in_world(600, [&](World& world) { return run_import(*words, world); });
+    if (doctor->parsed()) return run_doctor(*path, args->options.fields, *needed_per_s);
+    return run_in_world(600, [&](World& world) { return run_import(*args, world); });
   };
 }
 

@@ -8,10 +8,10 @@
 namespace kiln {
 
 std::function<CommandResult()> declare_doctor(CLI::App& app) {
-  auto words = std::make_shared<DoctorWords>();
-  app.add_option("recipe", words->recipe,
+  auto args = std::make_shared<DoctorArgs>();
+  app.add_option("recipe", args->recipe,
                  "Also checks what this recipe needs: datasets, run folder, room, GPUs.");
-  app.add_option("overrides", words->overrides, "section.key=value, over the recipe.");
+  app.add_option("overrides", args->overrides, "section.key=value, over the recipe.");
   set_examples(
       app,
       "  kiln doctor\n"
@@ -19,7 +19,7 @@ std::function<CommandResult()> declare_doctor(CLI::App& app) {
       "  srun --mpi=pmix kiln doctor RECIPE\n\n"
       "Start it exactly as training will be. Each finding comes with a remedy; exit status\n"
       "0: none.");
-  return [words] { return doctor(*words); };
+  return [args] { return doctor(*args); };
 }
 
 }  // namespace kiln

@@ -11,35 +11,35 @@
 
 namespace kiln {
 
-void declare_text_words(CLI::App& app, const std::shared_ptr<TextWords>& words) {
-  app.add_option("--vocab", words->vocabulary, "text, jsonl: vocab.txt (kiln tokenizer train).");
-  app.add_flag("--cased", words->is_cased, "text, jsonl: keeps case and accents.");
+void declare_text_args(CLI::App& app, const std::shared_ptr<TextArgs>& args) {
+  app.add_option("--vocab", args->vocabulary, "text, jsonl: vocab.txt (kiln tokenizer train).");
+  app.add_flag("--cased", args->is_cased, "text, jsonl: keeps case and accents.");
   app.add_option(
-      "--documents", words->documents,
+      "--documents", args->documents,
       "text: what is a document: file (default), blank_line (between blank lines), line.");
-  app.add_option("--sentences", words->sentences,
+  app.add_option("--sentences", args->sentences,
                  "text: auto (default: found by rule, across line ends) or line (one per line).");
-  app.add_option("--text-key", words->text_key, "jsonl: key of a document's text; default text.");
-  app.add_option("--unit-mb", words->unit_mb, "text, jsonl: MiB of input per shard; default 64.")
+  app.add_option("--text-key", args->text_key, "jsonl: key of a document's text; default text.");
+  app.add_option("--unit-mb", args->unit_mb, "text, jsonl: MiB of input per shard; default 64.")
       ->check(CLI::PositiveNumber);
 }
 
-CommandResult import_text_in_world(const std::string& format, const TextWords& words,
+CommandResult import_text_in_world(const std::string& format, const TextArgs& args,
                                    const ImportOptions& shared, World& world) {
-  if (words.vocabulary.empty()) {
+  if (args.vocabulary.empty()) {
     throw usage_error(
         "--vocab is missing: text needs a vocabulary. Make one with "
         "`kiln tokenizer train INPUT... --out vocab.txt`");
   }
   TextImportOptions options;
   options.import = shared;
-  options.vocabulary = words.vocabulary;
-  options.normalizer = words.is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
+  options.vocabulary = args.vocabulary;
+  options.normalizer = args.is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
   options.is_jsonl = format == "jsonl";
-  options.text_key = words.text_key;
-  options.documents = words.documents;
-  options.sentences = words.sentences;
-  options.unit_bytes = words.unit_mb << 20;
+  options.text_key = args.text_key;
+  options.documents = args.documents;
+  options.sentences = args.sentences;
+  options.unit_bytes = args.unit_mb << 20;
   std::unique_ptr<ProgressBar> bar;
   options.import.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar = std::make_unique<ProgressBar>("import", "shards", total);
@@ -56,7 +56,7 @@ CommandResult import_text_in_world(const std::string& format, const TextWords& w
   }
   if (facts.at("document_cuts") != "0") {
     log_warning("documents were cut in {} places, at the ends of units of {} MiB (--unit-mb)",
-                facts.at("document_cuts"), words.unit_mb);
+                facts.at("document_cuts"), args.unit_mb);
   }
   log_info("{}: {}, {} tokens in {}", options.import.out.string(),
            format_count(manifest.num_samples, "document"), facts.at("tokens"),

@@ -10,7 +10,7 @@
 namespace kiln {
 
 /// What `kiln data import text|jsonl` asks beside what all formats share.
-struct TextWords {
+struct TextArgs {
   std::string vocabulary;
   bool is_cased = false;
   std::string documents = "file";
@@ -18,10 +18,10 @@ struct TextWords {
   std::string text_key = "text";
   std::int64_t unit_mb = 64;
 };
-void declare_text_words(CLI::App& app, const std::shared_ptr<TextWords>& words);
+void declare_text_args(CLI::App& app, const std::shared_ptr<TextArgs>& args);
 
 /// Ranks and threads share the shards; rank 0 describes what all have made.
-CommandResult import_text_in_world(const std::string& format, const TextWords& words,
+CommandResult import_text_in_world(const std::string& format, const TextArgs& args,
                                    const ImportOptions& options, World& world);
 
 /// What `kiln data info` adds for text: counts, lengths, share of unknown tokens, samples decoded.

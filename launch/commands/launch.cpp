@@ -9,7 +9,7 @@ namespace kiln {
 
 namespace {
 
-struct Words {
+struct Args {
   std::string hosts;
   std::string hostfile;
   SupervisorOptions options = {.num_ranks = 0};
@@ -22,10 +22,10 @@ std::int64_t default_ranks(const std::vector<Host>& hosts) {
   throw usage_error("how many ranks? kiln launch -np N -- train RECIPE");
 }
 
-CommandResult launch(Words words) {
-  SupervisorOptions& options = words.options;
-  if (!words.hosts.empty()) options.hosts = parse_hosts(words.hosts);
-  if (!words.hostfile.empty()) options.hosts = read_hostfile(words.hostfile);
+CommandResult launch(Args args) {
+  SupervisorOptions& options = args.options;
+  if (!args.hosts.empty()) options.hosts = parse_hosts(args.hosts);
+  if (!args.hostfile.empty()) options.hosts = read_hostfile(args.hostfile);
   if (options.num_ranks == 0) options.num_ranks = default_ranks(options.hosts);
   if (!options.hosts.empty() && options.num_ranks > num_slots(options.hosts)) {
     throw usage_error("-np {}: the hosts named have {} slots together ({})", options.num_ranks,
@@ -37,13 +37,13 @@ CommandResult launch(Words words) {
 }  // namespace
 
 std::function<CommandResult()> declare_launch(CLI::App& app) {
-  auto words = std::make_shared<Words>();
-  SupervisorOptions& options = words->options;
+  auto args = std::make_shared<Args>();
+  SupervisorOptions& options = args->options;
   app.add_option("--np", options.num_ranks,
                  "Ranks to start (-np N works too); default: the slots of the hosts.")
       ->check(CLI::PositiveNumber);
-  auto* hosts = app.add_option("--hosts", words->hosts, "Hosts and ranks on each: a:8,b:8.");
-  app.add_option("--hostfile", words->hostfile, "The same as a file, a line \"a slots=8\" each.")
+  auto* hosts = app.add_option("--hosts", args->hosts, "Hosts and ranks on each: a:8,b:8.");
+  app.add_option("--hostfile", args->hostfile, "The same as a file, a line \"a slots=8\" each.")
       ->check(CLI::ExistingFile)
       ->excludes(hosts);
   app.add_option("--max-restarts", options.max_restarts,
@@ -69,7 +69,7 @@ std::function<CommandResult()> declare_launch(CLI::App& app) {
       "SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 save a checkpoint on all ranks and end with 75: the\n"
       "same command goes on from there. A second one ends the ranks at once. Inside a Slurm\n"
       "allocation ranks are started by srun.");
-  return [words] { return launch(*words); };
+  return [args] { return launch(*args); };
 }
 
 }  // namespace kiln

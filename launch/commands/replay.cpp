@@ -30,15 +30,15 @@ void print(const nlohmann::json& result) {
 }  // namespace
 
 std::function<CommandResult()> declare_replay(CLI::App& app) {
-  auto words = std::make_shared<ReplayWords>();
-  app.add_option("run", words->run, "Run folder.")->required();
-  app.add_option("--step", words->step, "Step to repeat, counted from 1 as in metrics.jsonl.")
+  auto args = std::make_shared<ReplayArgs>();
+  app.add_option("run", args->run, "Run folder.")->required();
+  app.add_option("--step", args->step, "Step to repeat, counted from 1 as in metrics.jsonl.")
       ->required()
       ->check(CLI::PositiveNumber);
-  app.add_option("--micro-batch", words->micro_batch,
+  app.add_option("--micro-batch", args->micro_batch,
                  "Only this one, counted from 0, with the loss of each of its samples.")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("overrides", words->overrides, "section.key=value, over the run's recipe.");
+  app.add_option("overrides", args->overrides, "section.key=value, over the run's recipe.");
   set_examples(
       app,
       "  kiln replay runs/mae --step 1234\n"
@@ -46,8 +46,8 @@ std::function<CommandResult()> declare_replay(CLI::App& app) {
       "Goes on from the nearest checkpoint before the step, on one process, and does the step\n"
       "twice. Other bits the second time: bad hardware here. The run's own figures again, bit for\n"
       "bit in reproducible mode: a bad sample, which is named.");
-  return [words] {
-    const CommandResult result = replay(*words);
+  return [args] {
+    const CommandResult result = replay(*args);
     print(result.json);
     return result;
   };

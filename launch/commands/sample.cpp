@@ -32,15 +32,15 @@ void add_picture_options(CLI::App& app, PictureOptions& options) {
 }
 
 std::function<CommandResult()> declare_sample(CLI::App& app) {
-  auto words = std::make_shared<SampleWords>();
-  app.add_option("of", words->of, "A run, a checkpoint's folder, or a Hugging Face folder.")
+  auto args = std::make_shared<SampleArgs>();
+  app.add_option("of", args->of, "A run, a checkpoint's folder, or a Hugging Face folder.")
       ->required();
-  app.add_option("overrides", words->overrides, "section.key=value, over the run's recipe.");
-  app.add_option("--num", words->num, "Pictures to make.");
-  app.add_option("--out", words->out, "A .png for a grid, else the folder of a dataset to make.");
-  add_picture_options(app, words->pictures);
-  app.add_option("--device", words->device, "auto | cpu | cuda");
-  app.add_option("--threads", words->threads,
+  app.add_option("overrides", args->overrides, "section.key=value, over the run's recipe.");
+  app.add_option("--num", args->num, "Pictures to make.");
+  app.add_option("--out", args->out, "A .png for a grid, else the folder of a dataset to make.");
+  add_picture_options(app, args->pictures);
+  app.add_option("--device", args->device, "auto | cpu | cuda");
+  app.add_option("--threads", args->threads,
                  "Compute threads per rank; 0: its share of the cores. Pictures are the same, byte "
                  "for byte, for the same number.");
   set_examples(app,
@@ -49,7 +49,7 @@ std::function<CommandResult()> declare_sample(CLI::App& app) {
                "  kiln sample runs/text_ldm --context datasets/captions-test --guidance 4\n"
                "  mpirun -np 8 kiln sample runs/ldm --num 50000 --out datasets/samples\n\n"
                "The same seed gives the same pictures on any number of ranks.");
-  return [words] { return sample_pictures(*words); };
+  return [args] { return sample_pictures(*args); };
 }
 
 }  // namespace kiln

@@ -17,14 +17,14 @@
 namespace kiln {
 namespace {
 
-struct TrainWords {
+struct TrainArgs {
   std::vector<std::filesystem::path> inputs;
   std::string out;
   bool is_cased = false;
   WordPieceTrainerOptions options;
 };
 
-struct EncodeWords {
+struct EncodeArgs {
   std::vector<std::filesystem::path> inputs;
   std::string vocabulary;
   bool is_cased = false;
@@ -36,19 +36,19 @@ NormalizerOptions normalizer(bool is_cased) {
   return is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
 }
 
-CommandResult train(TrainWords words) {
-  words.options.normalizer = normalizer(words.is_cased);
-  if (words.options.threads <= 0) {
-    words.options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+CommandResult train(TrainArgs args) {
+  args.options.normalizer = normalizer(args.is_cased);
+  if (args.options.threads <= 0) {
+    args.options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   }
-  const Vocabulary vocabulary(train_wordpiece(file_chunks(words.inputs), words.options), words.out);
-  vocabulary.save(words.out);
-  if (vocabulary.size() < words.options.vocab_size) {
+  const Vocabulary vocabulary(train_wordpiece(file_chunks(args.inputs), args.options), args.out);
+  vocabulary.save(args.out);
+  if (vocabulary.size() < args.options.vocab_size) {
     log_warning("the text yields {} pieces, fewer than the {} asked for", vocabulary.size(),
-                words.options.vocab_size);
+                args.options.vocab_size);
   }
-  log_info("{}: {} pieces", words.out, vocabulary.size());
-  return {ExitCode::kDone, {{"path", words.out}, {"vocab_size", vocabulary.size()}}};
+  log_info("{}: {} pieces", args.out, vocabulary.size());
+  return {ExitCode::kDone, {{"path", args.out}, {"vocab_size", vocabulary.size()}}};
 }
 
 struct Encoded {
@@ -69,7 +69,7 @@ std::string joined(const std::vector<std::int32_t>& ids, const Vocabulary& vocab
 }
 
 /// A line of ids (or pieces) for each line of text, unless they are only counted.
-void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& vocabulary,
+void encode_lines(std::istream& in, const EncodeArgs& args, const Vocabulary& vocabulary,
                   TokenEncoder& encoder, Encoded& sums) {
   const double start = cpu_seconds();
   std::vector<std::int32_t> ids;
@@ -78,28 +78,28 @@ void encode_lines(std::istream& in, const EncodeWords& words, const Vocabulary& 
     encoder.encode(line, ids);
     sums.ids += std::ssize(ids);
     sums.bytes += std::ssize(line) + 1;
-    if (!words.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, words.has_pieces));
+    if (!args.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, args.has_pieces));
   }
   sums.cpu_s += cpu_seconds() - start;
 }
 
-CommandResult encode(const EncodeWords& words) {
-  const Tokenizer tokenizer(Vocabulary::load(words.vocabulary), normalizer(words.is_cased));
+CommandResult encode(const EncodeArgs& args) {
+  const Tokenizer tokenizer(Vocabulary::load(args.vocabulary), normalizer(args.is_cased));
   TokenEncoder encoder(tokenizer);
   Encoded sums;
-  if (words.inputs.empty()) {
-    encode_lines(std::cin, words, tokenizer.vocabulary(), encoder, sums);
+  if (args.inputs.empty()) {
+    encode_lines(std::cin, args, tokenizer.vocabulary(), encoder, sums);
   }
-  for (const auto& path : words.inputs) {
+  for (const auto& path : args.inputs) {
     std::ifstream in(path, std::ios::binary);
     if (!in) throw data_error("{}: cannot open this file", path.string());
-    encode_lines(in, words, tokenizer.vocabulary(), encoder, sums);
+    encode_lines(in, args, tokenizer.vocabulary(), encoder, sums);
   }
   if (encoder.num_invalid() > 0) {
     log_warning("dropped {} invalid UTF-8 sequences", encoder.num_invalid());
   }
   const double mb_per_s = static_cast<double>(sums.bytes) / 1e6 / std::max(sums.cpu_s, 1e-6);
-  if (words.is_counted_only) fmt::print("{} tokens, {:.1f} MB/s a core\n", sums.ids, mb_per_s);
+  if (args.is_counted_only) fmt::print("{} tokens, {:.1f} MB/s a core\n", sums.ids, mb_per_s);
   return {ExitCode::kDone,
           {{"tokens", sums.ids},
            {"bytes", sums.bytes},
@@ -108,27 +108,27 @@ CommandResult encode(const EncodeWords& words) {
            {"tokenizer_hash", tokenizer.hash()}}};
 }
 
-void declare_train(CLI::App& app, const std::shared_ptr<TrainWords>& words) {
-  app.add_option("inputs", words->inputs, "Text files.")->required();
-  app.add_option("--out", words->out, "The vocab.txt to write.")->required();
-  app.add_option("--vocab-size", words->options.vocab_size, "Pieces; default 30522.");
-  app.add_option("--min-frequency", words->options.min_frequency,
+void declare_train(CLI::App& app, const std::shared_ptr<TrainArgs>& args) {
+  app.add_option("inputs", args->inputs, "Text files.")->required();
+  app.add_option("--out", args->out, "The vocab.txt to write.")->required();
+  app.add_option("--vocab-size", args->options.vocab_size, "Pieces; default 30522.");
+  app.add_option("--min-frequency", args->options.min_frequency,
                  "Pairs seen less often are not joined; default 2.");
-  app.add_option("--max-alphabet", words->options.max_alphabet,
+  app.add_option("--max-alphabet", args->options.max_alphabet,
                  "Characters kept, by frequency; default 1000.");
-  app.add_option("--max-words", words->options.max_words,
+  app.add_option("--max-words", args->options.max_words,
                  "Distinct words held in memory; default 4000000.");
-  app.add_flag("--cased", words->is_cased, "Keeps case and accents.");
-  app.add_option("--threads", words->options.threads, "Threads that count; 0: one per core.");
+  app.add_flag("--cased", args->is_cased, "Keeps case and accents.");
+  app.add_option("--threads", args->options.threads, "Threads that count; 0: one per core.");
   set_examples(app, "  kiln tokenizer train books/*.txt --vocab-size 8192 --out vocab.txt");
 }
 
-void declare_encode(CLI::App& app, const std::shared_ptr<EncodeWords>& words) {
-  app.add_option("inputs", words->inputs, "Text files; none: standard input.");
-  app.add_option("--vocab", words->vocabulary, "vocab.txt")->required();
-  app.add_flag("--cased", words->is_cased, "Keeps case and accents.");
-  app.add_flag("--pieces", words->has_pieces, "Prints pieces instead of ids.");
-  app.add_flag("--count", words->is_counted_only, "Prints only how many there are, and how fast.");
+void declare_encode(CLI::App& app, const std::shared_ptr<EncodeArgs>& args) {
+  app.add_option("inputs", args->inputs, "Text files; none: standard input.");
+  app.add_option("--vocab", args->vocabulary, "vocab.txt")->required();
+  app.add_flag("--cased", args->is_cased, "Keeps case and accents.");
+  app.add_flag("--pieces", args->has_pieces, "Prints pieces instead of ids.");
+  app.add_flag("--count", args->is_counted_only, "Prints only how many there are, and how fast.");
   set_examples(app, "  echo \"unaffable\" | kiln tokenizer encode --vocab vocab.txt --pieces");
 }
 
@@ -136,9 +136,9 @@ void declare_encode(CLI::App& app, const std::shared_ptr<EncodeWords>& words) {
 
 std::function<CommandResult()> declare_tokenizer(CLI::App& app) {
   app.require_subcommand(1);
-  auto train_words = std::make_shared<TrainWords>();
+  auto train_words = std::make_shared<TrainArgs>();
   train_words->options.threads = 0;
-  auto encode_words = std::make_shared<EncodeWords>();
+  auto encode_words = std::make_shared<EncodeArgs>();
   CLI::App* train_app = app.add_subcommand("train", "Learns a WordPiece vocabulary.");
   declare_train(*train_app, train_words);
   declare_encode(*app.add_subcommand("encode", "Ids of lines of text."), encode_words);

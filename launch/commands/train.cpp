@@ -24,15 +24,15 @@ std::string models_text() {
 }  // namespace
 
 std::function<CommandResult()> declare_train(CLI::App& app) {
-  struct Words {
+  struct TrainArgs {
     std::string recipe;
     std::vector<std::string> overrides;
     bool is_dry_run = false;
   };
-  auto words = std::make_shared<Words>();
-  app.add_option("recipe", words->recipe, "Recipe (TOML); configs/ has examples.")->required();
-  app.add_option("overrides", words->overrides, "section.key=value, over what the recipe says.");
-  app.add_flag("--dry-run", words->is_dry_run,
+  auto args = std::make_shared<TrainArgs>();
+  app.add_option("recipe", args->recipe, "Recipe (TOML); configs/ has examples.")->required();
+  app.add_option("overrides", args->overrides, "section.key=value, over what the recipe says.");
+  app.add_flag("--dry-run", args->is_dry_run,
                "Prints the resolved recipe, every key explained, and what it implies.");
   set_examples(
       app,
@@ -43,10 +43,10 @@ std::function<CommandResult()> declare_train(CLI::App& app) {
       "any number of ranks. SIGTERM or SIGUSR1 to a rank, or SIGUSR1 to mpirun, saves and ends\n"
       "with 75.\n" +
           models_text());
-  return [words] {
+  return [args] {
     TrainingSetup setup =
-        read_training_setup(RecipeReader::from_file(words->recipe, words->overrides));
-    if (!words->is_dry_run) return train(std::move(setup));
+        read_training_setup(RecipeReader::from_file(args->recipe, args->overrides));
+    if (!args->is_dry_run) return train(std::move(setup));
     const DryRun dry_run = describe(setup);
     if (launcher_rank().rank == 0) fmt::print("{}", dry_run.text);
     return CommandResult{ExitCode::kDone, dry_run.json};

@@ -69,10 +69,10 @@ CommandResult result_of(const std::vector<Finding>& findings, int ranks, bool is
 }
 
 /// Reading the recipe opens its datasets; what is wrong with them differs from rank to rank.
-std::optional<TrainingSetup> read_setup(const DoctorWords& words, std::vector<Finding>& own) {
-  if (words.recipe.empty()) return {};
+std::optional<TrainingSetup> read_setup(const DoctorArgs& args, std::vector<Finding>& own) {
+  if (args.recipe.empty()) return {};
   try {
-    return read_training_setup(RecipeReader::from_file(words.recipe, words.overrides));
+    return read_training_setup(RecipeReader::from_file(args.recipe, args.overrides));
   } catch (const Error& error) {
     own.push_back({error.code() == ExitCode::kData ? "dataset" : "recipe", error.what(),
                    "mend it; 'kiln train RECIPE --dry-run' shows all of it", error.code()});
@@ -80,9 +80,9 @@ std::optional<TrainingSetup> read_setup(const DoctorWords& words, std::vector<Fi
   }
 }
 
-std::vector<Finding> examine(const DoctorWords& words, World& world) {
+std::vector<Finding> examine(const DoctorArgs& args, World& world) {
   std::vector<Finding> own;
-  std::optional<TrainingSetup> setup = read_setup(words, own);
+  std::optional<TrainingSetup> setup = read_setup(args, own);
   const auto add = [&](std::vector<Finding> more) {
     std::ranges::move(more, std::back_inserter(own));
   };
@@ -110,7 +110,7 @@ Finding finding_of(const Error& error) {
 
 }  // namespace
 
-CommandResult doctor(const DoctorWords& words) {
+CommandResult doctor(const DoctorArgs& args) {
   const LauncherRank launched = launcher_rank();
   if (const auto findings = check_launcher(); !findings.empty()) {
     return result_of(findings, launched.size, launched.rank == 0);
@@ -122,7 +122,7 @@ CommandResult doctor(const DoctorWords& words) {
   } catch (const Error& error) {
     return result_of({finding_of(error)}, launched.size, launched.rank == 0);
   }
-  const std::vector<Finding> findings = examine(words, *world);
+  const std::vector<Finding> findings = examine(args, *world);
   return result_of(findings, world->size(), world->rank() == 0);
 }
 

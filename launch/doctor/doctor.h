@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 #include "launch/run/training_setup.h"
 #include "launch/run/world.h"
 
@@ -19,7 +19,7 @@ struct Finding {
   std::vector<int> ranks = {};
 };
 
-struct DoctorWords {
+struct DoctorArgs {
   std::string recipe;  // empty: the machine alone
   std::vector<std::string> overrides;
 };
@@ -27,7 +27,7 @@ struct DoctorWords {
 /// Checks, inside the real launch, that this machine or cluster can train: in seconds, without a
 /// trace left behind. With a recipe also its datasets, run folder and sizes. JSON: "findings",
 /// "ranks", "checks"; exit status 0 without findings, else that of the first.
-CommandResult doctor(const DoctorWords& words);
+CommandResult doctor(const DoctorArgs& args);
 
 /// What must hold before MPI is touched: that the launcher and this process are of one kind.
 std::vector<Finding> check_launcher();

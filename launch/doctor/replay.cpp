@@ -22,9 +22,9 @@ using Json = nlohmann::ordered_json;
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 /// The newest valid checkpoint before `step`; none: the run began there.
-std::optional<CheckpointReader> nearest_checkpoint(const ReplayWords& words) {
-  for (const CheckpointFolder& folder : list_checkpoint_folders(words.run)) {
-    if (folder.step >= words.step) continue;
+std::optional<CheckpointReader> nearest_checkpoint(const ReplayArgs& args) {
+  for (const CheckpointFolder& folder : list_checkpoint_folders(args.run)) {
+    if (folder.step >= args.step) continue;
     try {
       CheckpointReader reader(folder.path);
       reader.verify();
@@ -61,15 +61,15 @@ Json logged(const std::filesystem::path& run, std::int64_t step) {
 
 class Replay {
  public:
-  Replay(const ReplayWords& words, TrainingSetup& setup, World& world)
-      : words_(words),
+  Replay(const ReplayArgs& args, TrainingSetup& setup, World& world)
+      : args_(args),
         setup_(setup),
         world_(world),
         device_(device_of_run(setup.recipe.run, world)),
         batch_(setup.recipe.train.global_batch) {}
 
   Json run() {
-    const auto checkpoint = nearest_checkpoint(words_);
+    const auto checkpoint = nearest_checkpoint(args_);
     use_threads_of(checkpoint, setup_.recipe, world_);
     setup_.objective->module().to(device_);
     go_to_step(checkpoint);
@@ -78,12 +78,12 @@ class Replay {
     const double norm = gradient_norm(), norm_again = gradient_norm();
     const bool is_repeatable =
         first == second && (norm == norm_again || (std::isnan(norm) && std::isnan(norm_again)));
-    Json result = {{"step", words_.step},
+    Json result = {{"step", args_.step},
                    {"from_step", checkpoint ? checkpoint->step() : 0},
                    {"loss", number(loss_)},
                    {"grad_norm", number(norm)},
                    {"is_repeatable", is_repeatable},
-                   {"logged", logged(words_.run, words_.step)},
+                   {"logged", logged(args_.run, args_.step)},
                    {"micro_batches", first}};
     result["verdict"] = verdict(is_repeatable, result);
     add_samples(result);
@@ -94,7 +94,7 @@ class Replay {
   /// Leaves the objective as the run had it before the step.
   void go_to_step(const std::optional<CheckpointReader>& checkpoint) {
     Recipe recipe = setup_.recipe;
-    recipe.train.stop_after = words_.step - 1;
+    recipe.train.stop_after = args_.step - 1;
     recipe.log.every = recipe.train.stop_after + 1;
     recipe.parallel.shard_optimizer = false;
     const std::unique_ptr<Loader> loader = make_loader(setup_, world_, device_);
@@ -119,24 +119,24 @@ class Replay {
           std::make_shared<WeightsSource>(WeightsSource::open(recipe.run.init_from));
       trainer.load_weights(weights_or_initial(source, *setup_.objective));
     }
-    if (words_.step > 1 && trainer.step() < words_.step - 1) trainer.run();
+    if (args_.step > 1 && trainer.step() < args_.step - 1) trainer.run();
     setup_.objective->module().train();
   }
 
   void load_batches() {
     const std::unique_ptr<Loader> loader = make_loader(setup_, world_, device_);
-    loader->start((words_.step - 1) * batch_);
+    loader->start((args_.step - 1) * batch_);
     batches_ = loader->next();
-    const auto weights = sum_of_weights(batches_);
+    const auto weights = sum_of_denominators(batches_);
     for (Batch& batch : batches_) {
-      batch.weights = weights;
+      batch.denominators = weights;
       for (auto& [name, tensor] : batch.tensors) tensor = tensor.to(device_);
     }
   }
 
   StepContext context() const {
-    return {.step = words_.step - 1,
-            .samples_seen = (words_.step - 1) * batch_,
+    return {.step = args_.step - 1,
+            .samples_seen = (args_.step - 1) * batch_,
             .total_samples = setup_.total_samples,
             .global_batch = batch_,
             .seed = static_cast<std::uint64_t>(setup_.recipe.run.seed)};
@@ -148,7 +148,7 @@ class Replay {
     Json lines = Json::array();
     loss_ = 0.0;
     for (const Batch& batch : batches_) {
-      if (words_.micro_batch >= 0 && batch.micro_batch != words_.micro_batch) continue;
+      if (args_.micro_batch >= 0 && batch.micro_batch != args_.micro_batch) continue;
       for (const Parameter& parameter : parameters) {
         if (parameter.tensor.grad().defined()) parameter.tensor.grad().zero_();
       }
@@ -173,7 +173,7 @@ class Replay {
 
   /// Of the step, added up as the run does.
   double gradient_norm() {
-    if (words_.micro_batch >= 0) return 0.0;
+    if (args_.micro_batch >= 0) return 0.0;
     TrainingPhase::Options options;
     options.optimizer = setup_.recipe.optimizer;
     options.bucket_bytes = std::llround(setup_.recipe.parallel.bucket_mb * 0x1p20);
@@ -198,7 +198,7 @@ class Replay {
              "deterministic, is at fault";
     }
     const Json& line = result["logged"];
-    if (line.is_null() || words_.micro_batch >= 0) return "the same bits twice";
+    if (line.is_null() || args_.micro_batch >= 0) return "the same bits twice";
     const bool is_exact = setup_.recipe.run.reproducible;
     const auto agree = [&](const char* key) {
       if (line[key].is_null() || result[key].is_null()) return line[key] == result[key];
@@ -218,7 +218,7 @@ class Replay {
   void add_samples(Json& result) {
     const SampleOrder order(setup_.data.order);
     for (Json& line : result["micro_batches"]) {
-      if (words_.micro_batch < 0 && !line["loss"].is_null()) continue;
+      if (args_.micro_batch < 0 && !line["loss"].is_null()) continue;
       for (const Batch& batch : batches_) {
         if (batch.micro_batch == line["micro_batch"]) line["samples"] = samples_of(batch, order);
       }
@@ -253,7 +253,7 @@ class Replay {
     return lines;
   }
 
-  const ReplayWords& words_;
+  const ReplayArgs& args_;
   TrainingSetup& setup_;
   World& world_;
   const at::Device device_;
@@ -264,19 +264,19 @@ class Replay {
 
 }  // namespace
 
-CommandResult replay(const ReplayWords& words) {
-  if (!std::filesystem::exists(words.run / "recipe.toml")) {
-    throw usage_error("'{}' is no run: it has no recipe.toml", words.run.string());
+CommandResult replay(const ReplayArgs& args) {
+  if (!std::filesystem::exists(args.run / "recipe.toml")) {
+    throw usage_error("'{}' is no run: it has no recipe.toml", args.run.string());
   }
   TrainingSetup setup =
-      read_training_setup(RecipeReader::from_file(words.run / "recipe.toml", words.overrides));
-  if (words.micro_batch >= setup.num_micro_batches()) {
-    throw usage_error("--micro-batch {}: a step has {}, counted from 0", words.micro_batch,
+      read_training_setup(RecipeReader::from_file(args.run / "recipe.toml", args.overrides));
+  if (args.micro_batch >= setup.num_micro_batches()) {
+    throw usage_error("--micro-batch {}: a step has {}, counted from 0", args.micro_batch,
                       setup.num_micro_batches());
   }
   return run_in_world(setup.recipe.parallel.timeout_s, [&](World& world) {
     if (world.size() > 1) throw usage_error("kiln replay runs on one process: start it alone");
-    return CommandResult{ExitCode::kDone, Replay(words, setup, world).run()};
+    return CommandResult{ExitCode::kDone, Replay(args, setup, world).run()};
   });
 }
 

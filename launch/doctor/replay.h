@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 
 namespace kiln {
 
-struct ReplayWords {
+struct ReplayArgs {
   std::filesystem::path run;
   std::int64_t step = 0;          // counted from 1, as in metrics.jsonl
   std::int64_t micro_batch = -1;  // -1: all
@@ -23,6 +23,6 @@ struct ReplayWords {
 /// mode those that the run logged: the data or the recipe is. The same bits here, others in the
 /// run: the machine that ran it is. JSON: the figures, the verdict, and the loss of every sample of
 /// the chosen micro-batch or of those whose loss is not finite.
-CommandResult replay(const ReplayWords& words);
+CommandResult replay(const ReplayArgs& args);
 
 }  // namespace kiln

@@ -18,7 +18,6 @@
 #include "launch/run/device.h"
 #include "launch/run/run_parts.h"
 #include "launch/run/world.h"
-#include "launch/train/finetune.h"
 
 namespace kiln {
 
@@ -38,10 +37,10 @@ Evaluation find_evaluation(const std::string& name) {
                                         "fid", "likelihood"}));
 }
 
-std::filesystem::path picture_path(const EvaluateWords& words, const EvalTarget& target) {
-  if (!words.out.empty()) return words.out;
+std::filesystem::path picture_path(const EvaluateArgs& args, const EvalTarget& target) {
+  if (!args.out.empty()) return args.out;
   const std::string name =
-      words.target.is_untrained ? "reconstructions_untrained.png" : "reconstructions.png";
+      args.target.is_untrained ? "reconstructions_untrained.png" : "reconstructions.png";
   return target.run_folder.empty() ? std::filesystem::path(name) : target.run_folder / name;
 }
 
@@ -50,8 +49,8 @@ void keep(const nlohmann::json& result, const EvalTarget& target) {
   std::ofstream(target.run_folder / "evaluations.jsonl", std::ios::app) << result.dump() << "\n";
 }
 
-CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation evaluation) {
-  EvalTarget target = open_target(words.target);
+CommandResult evaluate_in(World& world, const EvaluateArgs& args, Evaluation evaluation) {
+  EvalTarget target = open_target(args.target);
   if (!target.data.source) throw usage_error("eval.path is missing: the dataset to evaluate on");
   const Recipe& recipe = target.recipe;
   use_threads(recipe, world);
@@ -70,11 +69,11 @@ CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation e
                             .device = device,
                             .num_threads = world.cores()};
   nlohmann::json result = evaluation(evaluated);
-  result["evaluation"] = words.what;
+  result["evaluation"] = args.what;
   result["of"] = target.name;
   if (world.rank() != 0) return {};
-  if (words.what == "reconstruct") {
-    const auto path = picture_path(words, target);
+  if (args.what == "reconstruct") {
+    const auto path = picture_path(args, target);
     write_png(path, reconstruction_picture(evaluated));
     result["picture"] = path.string();
   }
@@ -85,18 +84,16 @@ CommandResult evaluate_in(World& world, const EvaluateWords& words, Evaluation e
 
 }  // namespace
 
-CommandResult evaluate(const EvaluateWords& words) {
-  if (words.what == "finetune") return finetune(words.target);
-  if (words.what == "fid") {
-    return evaluate_fid(
-        {words.target, words.pictures, words.num, words.features, words.has_controls});
+CommandResult evaluate(const EvaluateArgs& args) {
+  if (args.what == "fid") {
+    return evaluate_fid({args.target, args.pictures, args.num, args.features, args.has_controls});
   }
-  if (words.what == "ngram") return evaluate_ngram(words.target);
-  if (words.what == "mlm" && !words.text.empty()) {
-    return predict_masked_words(words.target, words.text);
+  if (args.what == "ngram") return evaluate_ngram(args.target);
+  if (args.what == "mlm" && !args.text.empty()) {
+    return predict_masked_words(args.target, args.text);
   }
-  const Evaluation evaluation = find_evaluation(words.what);
-  return run_in_world(600, [&](World& world) { return evaluate_in(world, words, evaluation); });
+  const Evaluation evaluation = find_evaluation(args.what);
+  return run_in_world(600, [&](World& world) { return evaluate_in(world, args, evaluation); });
 }
 
 }  // namespace kiln

@@ -3,15 +3,15 @@
 #include <filesystem>
 #include <string>
 
-#include "launch/commands/command.h"
 #include "launch/generate/picture_maker.h"
+#include "launch/run/result.h"
 #include "launch/trained/eval_target.h"
 
 namespace kiln {
 
-struct EvaluateWords {
+struct EvaluateArgs {
   std::string what;  // knn | linear | finetune | reconstruct | mlm | ngram | fid | likelihood
-  TargetWords target;
+  TargetArgs target;
   std::filesystem::path out;  // of reconstruct's picture
   std::string text = {};      // mlm: a sentence with [MASK] to fill in
   // fid
@@ -23,6 +23,6 @@ struct EvaluateWords {
 
 /// `kiln eval`: evaluates, prints the figures and keeps them in RUN/evaluations.jsonl. Result: the
 /// figures, with "evaluation" and "of".
-CommandResult evaluate(const EvaluateWords& words);
+CommandResult evaluate(const EvaluateArgs& args);
 
 }  // namespace kiln

@@ -14,7 +14,7 @@
 #include "launch/evaluate/evaluate_fid_controls.h"
 #include "launch/evaluate/features.h"
 #include "launch/evaluate/picture_features.h"
-#include "launch/generate/conditions.h"
+#include "launch/run/conditions.h"
 #include "launch/run/device.h"
 #include "launch/run/run_parts.h"
 #include "launch/run/world.h"
@@ -32,13 +32,13 @@ constexpr std::int64_t kMostReal = 50'000;
 constexpr std::int64_t kMostForNeighbours = 10'000;
 
 /// eval.path=... among the words, which for other evaluations of a diffusion model are latents.
-struct SplitWords {
-  TargetWords model;
+struct SplitArgs {
+  TargetArgs model;
   std::string real_path;
 };
 
-SplitWords split(const TargetWords& words) {
-  SplitWords result{words, ""};
+SplitArgs split(const TargetArgs& args) {
+  SplitArgs result{args, ""};
   std::erase_if(result.model.overrides, [&](const std::string& word) {
     const std::string key = "eval.path=";
     if (!word.starts_with(key)) return false;
@@ -62,20 +62,20 @@ struct RealFeatures {
 
 class Comparison {
  public:
-  Comparison(const FidWords& words, World& world)
-      : words_(words),
+  Comparison(const FidArgs& args, World& world)
+      : args_(args),
         world_(world),
-        split_(split(words.target)),
+        split_(split(args.target)),
         target_(open_target(split_.model)),
         device_(choose_device(target_.recipe.run.device, world)),
-        maker_(on_device(diffusion_model(*target_.objective, words.target.path)), words.target.path,
-               with_texts(words.pictures), device_) {
+        maker_(on_device(diffusion_model(*target_.objective, args.target.path)), args.target.path,
+               with_texts(args.pictures), device_) {
     use_threads(target_.recipe, world);
     open_real();
     const auto shape = maker_.shape_of(1);
-    features_ = open_picture_features(words.features, {shape.begin() + 1, shape.end()}, device_);
-    if (words.has_controls && !maker_.model().is_latent()) {
-      throw usage_error("--controls compares latents, but '{}' draws pixels", words.target.path);
+    features_ = open_picture_features(args.features, {shape.begin() + 1, shape.end()}, device_);
+    if (args.has_controls && !maker_.model().is_latent()) {
+      throw usage_error("--controls compares latents, but '{}' draws pixels", args.target.path);
     }
   }
 
@@ -87,18 +87,18 @@ class Comparison {
     }
     FeatureStatistics real(real_.rows.size(1));
     real.add(real_.rows);
-    std::vector<std::int64_t> labels(static_cast<std::size_t>(words_.num));
+    std::vector<std::int64_t> labels(static_cast<std::size_t>(args_.num));
     const at::Tensor made = features_of([&](std::int64_t first) { return maker_.make(first); });
     nlohmann::json figures = {{"frechet_distance", distance(real, made)},
-                              {"features", words_.features},
+                              {"features", args_.features},
                               {"real_samples", real_.rows.size(0)},
-                              {"samples", words_.num}};
+                              {"samples", args_.num}};
     const PrecisionRecall manifold = precision_recall(most(real_.rows), most(made));
     figures["precision"] = manifold.precision;
     figures["recall"] = manifold.recall;
     if (maker_.has_labels() && real_.labels.defined())
       figures["class_accuracy"] = accuracy_of(made);
-    if (words_.has_controls) add_controls(real, figures);
+    if (args_.has_controls) add_controls(real, figures);
     return figures;
   }
 
@@ -114,7 +114,7 @@ class Comparison {
 
   /// Those of the latents that the model is otherwise evaluated on, where none are named.
   PictureOptions with_texts(PictureOptions options) const {
-    const LatentDiffusion& model = diffusion_model(*target_.objective, words_.target.path);
+    const LatentDiffusion& model = diffusion_model(*target_.objective, args_.target.path);
     if (options.context.empty()) {
       options.context = texts_of_recipe(model, target_.reader, target_.recipe);
     }
@@ -190,7 +190,7 @@ class Comparison {
 
   /// Of pictures 0 .. num - 1, on every rank: [M, D].
   at::Tensor features_of(const Make& make) {
-    const std::int64_t batch = maker_.batch(), num = words_.num;
+    const std::int64_t batch = maker_.batch(), num = args_.num;
     Communicator& communicator = world_.communicator();
     const Range mine =
         share_of((num + batch - 1) / batch, communicator.rank(), communicator.size());
@@ -229,7 +229,7 @@ class Comparison {
   }
 
   void add_controls(const FeatureStatistics& real, nlohmann::json& figures) {
-    const FidControls controls(maker_, *target_.data.source, words_.pictures.generate.seed,
+    const FidControls controls(maker_, *target_.data.source, args_.pictures.generate.seed,
                                static_cast<std::uint64_t>(target_.recipe.run.seed));
     figures["frechet_noise_latents"] =
         distance(real, features_of([&](std::int64_t first) { return controls.from_noise(first); }));
@@ -237,9 +237,9 @@ class Comparison {
         real, features_of([&](std::int64_t first) { return controls.from_normal(first); }));
   }
 
-  const FidWords& words_;
+  const FidArgs& args_;
   World& world_;
-  SplitWords split_;
+  SplitArgs split_;
   EvalTarget target_;
   at::Device device_;
   PictureMaker maker_;
@@ -251,8 +251,8 @@ class Comparison {
   at::Tensor labels_;  // [M] the pictures were asked to be
 };
 
-CommandResult evaluate_in(World& world, const FidWords& words) {
-  Comparison comparison(words, world);
+CommandResult evaluate_in(World& world, const FidArgs& args) {
+  Comparison comparison(args, world);
   nlohmann::json result = comparison.run();
   result["evaluation"] = "fid";
   result["of"] = comparison.target().name;
@@ -267,12 +267,12 @@ CommandResult evaluate_in(World& world, const FidWords& words) {
 
 }  // namespace
 
-CommandResult evaluate_fid(const FidWords& words) {
-  if (words.num < 4) throw usage_error("--num {}: at least 4", words.num);
-  if (words.pictures.batch < 1) {
-    throw usage_error("--batch {}: at least one", words.pictures.batch);
+CommandResult evaluate_fid(const FidArgs& args) {
+  if (args.num < 4) throw usage_error("--num {}: at least 4", args.num);
+  if (args.pictures.batch < 1) {
+    throw usage_error("--batch {}: at least one", args.pictures.batch);
   }
-  return run_in_world(600, [&](World& world) { return evaluate_in(world, words); });
+  return run_in_world(600, [&](World& world) { return evaluate_in(world, args); });
 }
 
 }  // namespace kiln

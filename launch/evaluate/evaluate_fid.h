@@ -1,13 +1,13 @@
 #pragma once
 
-#include "launch/commands/command.h"
 #include "launch/generate/picture_maker.h"
+#include "launch/run/result.h"
 #include "launch/trained/eval_target.h"
 
 namespace kiln {
 
-struct FidWords {
-  TargetWords target;  // a diffusion model; its eval.path=... names the real pictures
+struct FidArgs {
+  TargetArgs target;  // a diffusion model; its eval.path=... names the real pictures
   PictureOptions pictures;
   std::int64_t num = 2000;          // pictures drawn
   std::string features = "pixels";  // see launch/evaluate/picture_features.h
@@ -25,6 +25,6 @@ struct FidWords {
 /// A model that draws by texts follows those of pictures.context; where that is empty, those beside
 /// the latents of the recipe's eval.path or data.path. The real features are kept in RUN/cache.
 /// Collective over the ranks it is started on.
-CommandResult evaluate_fid(const FidWords& words);
+CommandResult evaluate_fid(const FidArgs& args);
 
 }  // namespace kiln

@@ -7,7 +7,7 @@
 #include "data/loader.h"
 #include "launch/evaluate/features.h"
 #include "launch/evaluate/latent_statistics.h"
-#include "launch/generate/conditions.h"
+#include "launch/run/conditions.h"
 #include "models/diffusion/likelihood.h"
 
 // B samples of D values.

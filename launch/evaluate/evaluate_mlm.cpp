@@ -21,7 +21,7 @@ namespace {
 BertObjective& as_bert(Objective& objective) {
   auto* bert = dynamic_cast<BertObjective*>(&objective);
   if (!bert || !bert->shape().has_mlm_head) {
-    throw usage_error("this model predicts no masked words");
+    throw usage_error("this model predicts no masked args");
   }
   return *bert;
 }
@@ -188,9 +188,9 @@ Figures evaluate_mlm(const Evaluated& evaluated) {
   return figures;
 }
 
-CommandResult predict_masked_words(const TargetWords& words, const std::string& text) {
+CommandResult predict_masked_words(const TargetArgs& args, const std::string& text) {
   constexpr std::int64_t kNumWords = 5;
-  const TextModel predictor = open_text_model(words);
+  const TextModel predictor = open_text_model(args);
   BertObjective& bert = as_bert(*predictor.objective);
   const Vocabulary& vocabulary = predictor.tokenizer->vocabulary();
   const ModelInput encoded =

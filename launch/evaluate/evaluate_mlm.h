@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
 #include "launch/evaluate/evaluations.h"
+#include "launch/run/result.h"
 #include "launch/trained/eval_target.h"
 
 namespace kiln {
@@ -22,6 +22,6 @@ namespace kiln {
 Figures evaluate_mlm(const Evaluated& evaluated);
 
 /// The likeliest words for each [MASK] in `text`, best first: `kiln eval mlm RUN --text "..."`.
-CommandResult predict_masked_words(const TargetWords& words, const std::string& text);
+CommandResult predict_masked_words(const TargetArgs& args, const std::string& text);
 
 }  // namespace kiln

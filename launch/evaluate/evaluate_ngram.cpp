@@ -144,15 +144,15 @@ CommandResult evaluate_in(World& world, const TokenStream& train, const TokenStr
 
 }  // namespace
 
-CommandResult evaluate_ngram(const TargetWords& words) {
-  const std::filesystem::path path = words.path;
+CommandResult evaluate_ngram(const TargetArgs& args) {
+  const std::filesystem::path path = args.path;
   const bool is_run = std::filesystem::exists(path / "recipe.toml");
-  RecipeReader reader = is_run ? RecipeReader::from_file(path / "recipe.toml", words.overrides)
-                               : RecipeReader::from_text("", "command line", words.overrides);
+  RecipeReader reader = is_run ? RecipeReader::from_file(path / "recipe.toml", args.overrides)
+                               : RecipeReader::from_text("", "command line", args.overrides);
   EvalOptions options;
   reader.read("eval", options);
   if (options.path.empty()) throw usage_error("eval.path is missing: the text to evaluate on");
-  const std::string counted = is_run ? reader.peek("data", "path", "") : words.path;
+  const std::string counted = is_run ? reader.peek("data", "path", "") : args.path;
   const TokenStream train(std::make_shared<const Dataset>(counted));
   const TokenStream test(std::make_shared<const Dataset>(options.path));
   if (train.tokenizer().hash() != test.tokenizer().hash()) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 #include "launch/trained/eval_target.h"
 
 namespace kiln {
@@ -10,6 +10,6 @@ namespace kiln {
 /// to every count, add-k of order 3 with the k that does best there, and modified Kneser-Ney of
 /// orders 2, 3 and 5: perplexity and loss (nats) per token, ends of sentences included, and without
 /// tokens the training text lacks. The same on any number of ranks.
-CommandResult evaluate_ngram(const TargetWords& words);
+CommandResult evaluate_ngram(const TargetArgs& args);
 
 }  // namespace kiln

@@ -29,30 +29,30 @@ constexpr double kCertain = -30.0;  // the least log-variance there is
 
 class DatasetEncoder {
  public:
-  DatasetEncoder(const EncodeWords& words, World& world)
-      : words_(words),
+  DatasetEncoder(const EncodeArgs& args, World& world)
+      : args_(args),
         world_(world),
-        loaded_(load_model(words.of)),
-        device_(choose_device(words.device, world)) {
+        loaded_(load_model(args.of)),
+        device_(choose_device(args.device, world)) {
     model_ = dynamic_cast<AutoencoderObjective*>(loaded_.objective.get());
-    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder, nor BERT", words.of);
+    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder, nor BERT", args.of);
     hash_ = hash_of_weights(*model_);
     model_->module().to(device_);
     open_images();
-    if (!words.context.empty()) open_context();
+    if (!args.context.empty()) open_context();
   }
 
   CommandResult run() {
     ImportOptions options;
-    options.out = words_.out;
+    options.out = args_.out;
     options.rank = world_.rank();
     options.num_ranks = world_.size();
     const Manifest plan = manifest();
     std::int64_t row_bytes = 0;  // embeddings of texts may be larger than the latents
     for (const auto& [name, field] : plan.fields) row_bytes += field.row_bytes();
     const std::int64_t per_shard =
-        samples_per_shard(row_bytes, words_.batch, kShardImages, options.shard_bytes);
-    const std::int64_t num_items = images_.info.num_samples * (words_.has_flips ? 2 : 1);
+        samples_per_shard(row_bytes, args_.batch, kShardImages, options.shard_bytes);
+    const std::int64_t num_items = images_.info.num_samples * (args_.has_flips ? 2 : 1);
     ImportSession session(options, plan, num_items, per_shard);
     // Per shard: sum, sum of squares and number of sampled latent values.
     at::Tensor sums = at::zeros({(num_items + per_shard - 1) / per_shard, 3}, at::kDouble);
@@ -68,16 +68,16 @@ class DatasetEncoder {
  private:
   void open_images() {
     // The images as they are, but for what the words say: no random crop, no flip.
-    std::vector<std::string> overrides = words_.overrides;
-    overrides.push_back("data.path=" + words_.data);
+    std::vector<std::string> overrides = args_.overrides;
+    overrides.push_back("data.path=" + args_.data);
     RecipeReader reader = RecipeReader::from_text("", "encode", overrides);
     images_ = open_data(reader, Recipe{}, "image", DataUse::kEvaluation);
     reader.finish();
     const AutoencoderShape& shape = model_->network().shape;
     const std::int64_t pad = 2 * model_->options().pad, f = shape.reduction();
     if (images_.info.channels != shape.image_channels) {
-      throw usage_error("'{}' has images of {} channels, the autoencoder '{}' takes {}",
-                        words_.data, images_.info.channels, words_.of, shape.image_channels);
+      throw usage_error("'{}' has images of {} channels, the autoencoder '{}' takes {}", args_.data,
+                        images_.info.channels, args_.of, shape.image_channels);
     }
     if ((images_.info.height + pad) % f != 0 || (images_.info.width + pad) % f != 0) {
       throw usage_error("images of {} x {} pixels cannot be reduced {} times",
@@ -86,7 +86,7 @@ class DatasetEncoder {
   }
 
   void open_context() {
-    const auto dataset = std::make_shared<const Dataset>(words_.context);
+    const auto dataset = std::make_shared<const Dataset>(args_.context);
     context_ = make_context_source(dataset);  // throws where there is none
     context_field_ = *find_context(*dataset);
     context_fingerprint_ = dataset->manifest().fingerprint();
@@ -94,7 +94,7 @@ class DatasetEncoder {
       throw usage_error(
           "'{}' has {} texts for the {} images of '{}': row i of the one belongs to image i of "
           "the other",
-          words_.context, dataset->num_samples(), images_.info.num_samples, words_.data);
+          args_.context, dataset->num_samples(), images_.info.num_samples, args_.data);
     }
   }
 
@@ -115,7 +115,7 @@ class DatasetEncoder {
     manifest.class_names = images_.info.class_names;
     manifest.attributes["autoencoder_hash"] = hash_;
     manifest.provenance["images"] = images_.info.fingerprint;
-    manifest.provenance["made_by"] = "kiln encode " + words_.of;
+    manifest.provenance["made_by"] = "kiln encode " + args_.of;
     return manifest;
   }
 
@@ -128,7 +128,7 @@ class DatasetEncoder {
       // The second half of the items are the mirror images of the first.
       const bool is_flipped = begin >= N;
       const std::int64_t end =
-          std::min({begin + words_.batch, filling.items.end, is_flipped ? 2 * N : N});
+          std::min({begin + args_.batch, filling.items.end, is_flipped ? 2 * N : N});
       const Batch batch = reader.read(begin % N, (end - 1) % N + 1);
       append(filling.shard, batch, is_flipped, sums);
       if (context_) {
@@ -156,7 +156,7 @@ class DatasetEncoder {
 
   /// In batches of one size: the last is filled up, so that no result depends on its neighbours.
   at::Tensor encode(const at::Tensor& images) {
-    const std::int64_t count = images.size(0), missing = words_.batch - count;
+    const std::int64_t count = images.size(0), missing = args_.batch - count;
     const at::Tensor filled =
         missing > 0
             ? at::cat({images, images.narrow(0, count - 1, 1).expand({missing, -1, -1, -1})})
@@ -185,7 +185,7 @@ class DatasetEncoder {
              {"fingerprint", made.fingerprint()}}};
   }
 
-  const EncodeWords& words_;
+  const EncodeArgs& args_;
   World& world_;
   LoadedModel loaded_;
   AutoencoderObjective* model_ = nullptr;  // within loaded_
@@ -200,12 +200,12 @@ class DatasetEncoder {
 
 }  // namespace
 
-CommandResult encode_dataset(const EncodeWords& words) {
-  if (words.batch < 1) throw usage_error("--batch {}: at least one", words.batch);
-  if (is_text_model(words.of)) return encode_text(words);
+CommandResult encode_dataset(const EncodeArgs& args) {
+  if (args.batch < 1) throw usage_error("--batch {}: at least one", args.batch);
+  if (is_text_model(args.of)) return encode_text(args);
   return run_in_world(600, [&](World& world) {
-    at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
-    return DatasetEncoder(words, world).run();
+    at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
+    return DatasetEncoder(args, world).run();
   });
 }
 

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 
 namespace kiln {
 
-struct EncodeWords {
+struct EncodeArgs {
   std::string of;  // an autoencoder or BERT: a run, a checkpoint's folder, or a Hugging Face folder
   std::string data;                    // of images; for BERT of text, or a file of lines
   std::vector<std::string> overrides;  // data.key=value: how images are read, data.size say
@@ -29,6 +29,6 @@ struct EncodeWords {
 /// "latent_scale", 1 over the standard deviation of sampled latents over the whole dataset. Result:
 /// "samples", "latent_scale", "path".
 /// BERT's part is launch/generate/encode_text.h.
-CommandResult encode_dataset(const EncodeWords& words);
+CommandResult encode_dataset(const EncodeArgs& args);
 
 }  // namespace kiln

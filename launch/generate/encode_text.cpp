@@ -34,16 +34,16 @@ struct EncodeTextOptions {
 };
 
 /// S: what the command line says, else what the model was trained on, at most what it takes.
-std::int64_t sequence_length(const EncodeWords& words, const TextModel& model,
+std::int64_t sequence_length(const EncodeArgs& args, const TextModel& model,
                              const BertShape& shape) {
-  RecipeReader reader = RecipeReader::from_text("", "command line", words.overrides);
+  RecipeReader reader = RecipeReader::from_text("", "command line", args.overrides);
   EncodeTextOptions given, trained;
   reader.read("data", given);
   reader.finish();
   if (given.sequence_length) {
     const std::int64_t length = *given.sequence_length;
     if (length >= 2 && length <= shape.max_positions) return length;
-    throw usage_error("data.sequence_length = {}: '{}' takes 2 to {} tokens", length, words.of,
+    throw usage_error("data.sequence_length = {}: '{}' takes 2 to {} tokens", length, args.of,
                       shape.max_positions);
   }
   if (!model.run_folder.empty()) {
@@ -54,25 +54,25 @@ std::int64_t sequence_length(const EncodeWords& words, const TextModel& model,
 
 class TextEncoder {
  public:
-  TextEncoder(const EncodeWords& words, World& world)
-      : words_(words),
+  TextEncoder(const EncodeArgs& args, World& world)
+      : args_(args),
         world_(world),
-        model_(open_text_model({.path = words.of, .overrides = {}})),
+        model_(open_text_model({.path = args.of, .overrides = {}})),
         bert_(dynamic_cast<BertObjective&>(*model_.objective)),
-        texts_(open_text_samples(words.data, words.text_key, *model_.tokenizer)),
+        texts_(open_text_samples(args.data, args.text_key, *model_.tokenizer)),
         encoder_(*model_.tokenizer),
-        device_(choose_device(words.device, world)),
-        length_(sequence_length(words, model_, bert_.shape())),
+        device_(choose_device(args.device, world)),
+        length_(sequence_length(args, model_, bert_.shape())),
         weights_hash_(hash_of_weights(bert_)) {
     bert_.module().to(device_);
   }
 
   CommandResult run() {
     ImportOptions options;
-    options.out = words_.out;
+    options.out = args_.out;
     options.rank = world_.rank();
     options.num_ranks = world_.size();
-    const std::int64_t per_shard = samples_per_shard(length_ * bert_.shape().dim * 2, words_.batch,
+    const std::int64_t per_shard = samples_per_shard(length_ * bert_.shape().dim * 2, args_.batch,
                                                      kShardSamples, options.shard_bytes);
     ImportSession session(options, manifest(), texts_->size(), per_shard);
     ProgressBar bar("encode", "texts", session.num_own_items());
@@ -94,14 +94,14 @@ class TextEncoder {
     manifest.attributes["sequence_length"] = std::to_string(length_);
     manifest.attributes["pool"] = bert_.shape().has_pooler ? "pooler" : "mean";
     manifest.provenance["text"] = texts_->fingerprint();
-    manifest.provenance["made_by"] = "kiln encode " + words_.of;
+    manifest.provenance["made_by"] = "kiln encode " + args_.of;
     return manifest;
   }
 
   void fill(ImportSession::Filling& filling, ProgressBar& bar) {
     const Range items = filling.items;
-    for (std::int64_t begin = items.begin; begin < items.end; begin += words_.batch) {
-      const Range some = {begin, std::min(begin + words_.batch, items.end)};
+    for (std::int64_t begin = items.begin; begin < items.end; begin += args_.batch) {
+      const Range some = {begin, std::min(begin + args_.batch, items.end)};
       append(filling.shard, read(some), some.size());
       bar.update(done_ += some.size());
     }
@@ -110,12 +110,12 @@ class TextEncoder {
   /// In batches of one size: the last is filled up, so that no result depends on its neighbours.
   Batch read(Range numbers) {
     Batch batch;
-    batch.num_samples = words_.batch;
-    const std::vector<std::int64_t> shape = {words_.batch, length_};
+    batch.num_samples = args_.batch;
+    const std::vector<std::int64_t> shape = {args_.batch, length_};
     at::Tensor& tokens = batch.tensors["tokens"] = at::empty(shape, at::kLong);
     at::Tensor& document = batch.tensors["document"] = at::empty(shape, at::kLong);
     batch.tensors["position"] = at::arange(length_, at::kLong).unsqueeze(0);
-    for (std::int64_t row = 0; row < words_.batch; ++row) {
+    for (std::int64_t row = 0; row < args_.batch; ++row) {
       if (row >= numbers.size()) {
         tokens[row].copy_(tokens[row - 1]);
         document[row].copy_(document[row - 1]);
@@ -152,7 +152,7 @@ class TextEncoder {
       throw Error(ExitCode::kDiverged,
                   fmt::format("'{}' gives a text values that are not finite in {}: its weights are "
                               "damaged or have diverged",
-                              words_.of, field));
+                              args_.of, field));
     }
     append_tensor(shard, field, rows);
   }
@@ -173,7 +173,7 @@ class TextEncoder {
              {"fingerprint", made.fingerprint()}}};
   }
 
-  const EncodeWords& words_;
+  const EncodeArgs& args_;
   World& world_;
   TextModel model_;
   BertObjective& bert_;  // within model_
@@ -187,11 +187,11 @@ class TextEncoder {
 
 }  // namespace
 
-CommandResult encode_text(const EncodeWords& words) {
-  if (words.has_flips) throw usage_error("--flip is for images; '{}' is BERT", words.of);
+CommandResult encode_text(const EncodeArgs& args) {
+  if (args.has_flips) throw usage_error("--flip is for images; '{}' is BERT", args.of);
   return run_in_world(600, [&](World& world) {
-    at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
-    return TextEncoder(words, world).run();
+    at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
+    return TextEncoder(args, world).run();
   });
 }
 

@@ -12,6 +12,6 @@ namespace kiln {
 /// S is data.sequence_length: the run's, unless given; longer texts are cut, which is counted.
 /// Ranks share the shards. dataset.json notes "weights_hash", "tokenizer_hash", "sequence_length"
 /// and "pool". Result: "samples", "cut", "path", the hashes.
-CommandResult encode_text(const EncodeWords& words);
+CommandResult encode_text(const EncodeArgs& args);
 
 }  // namespace kiln

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/communicator.h"
-#include "launch/generate/conditions.h"
+#include "launch/run/conditions.h"
 #include "launch/trained/loaded_model.h"
 #include "models/diffusion/generate.h"
 

@@ -22,16 +22,16 @@ namespace {
 
 bool is_grid(const std::filesystem::path& out) { return out.extension() == ".png"; }
 
-void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) {
+void write_dataset(PictureMaker& maker, const SampleArgs& args, World& world) {
   ImportOptions options;
-  options.out = words.out;
+  options.out = args.out;
   options.rank = world.rank();
   options.num_ranks = world.size();
   const auto shape = maker.shape_of(1);
   Manifest manifest;
   manifest.kind = "image";
   manifest.fields["image"] = {.dtype = DType::kUInt8, .shape = {shape.begin() + 1, shape.end()}};
-  manifest.provenance["made_by"] = "kiln sample " + words.of;
+  manifest.provenance["made_by"] = "kiln sample " + args.of;
   if (maker.has_labels()) {
     manifest.fields["label"] = {.dtype = DType::kInt32};
     for (std::int64_t k = 0; k < maker.num_classes(); ++k) {
@@ -41,7 +41,7 @@ void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) 
   constexpr std::int64_t kShardSamples = 8192;
   const std::int64_t per_shard = samples_per_shard(c10::multiply_integers(shape), maker.batch(),
                                                    kShardSamples, options.shard_bytes);
-  ImportSession session(options, manifest, words.num, per_shard);
+  ImportSession session(options, manifest, args.num, per_shard);
   ProgressBar bar("sample", "pictures", session.num_own_items());
   std::int64_t done = 0;
   session.run([&](ImportSession::Filling& filling) {
@@ -64,28 +64,27 @@ void write_dataset(PictureMaker& maker, const SampleWords& words, World& world) 
   if (world.rank() == 0) finish_import(options);
 }
 
-CommandResult sample_in(World& world, const SampleWords& words) {
+CommandResult sample_in(World& world, const SampleArgs& args) {
   const auto start = std::chrono::steady_clock::now();
-  at::set_num_threads(static_cast<int>(words.threads > 0 ? words.threads : world.cores()));
-  const at::Device device = choose_device(words.device, world);
-  const LoadedModel loaded = load_model(words.of, words.overrides);
-  LatentDiffusion& model = diffusion_model(*loaded.objective, words.of);
+  at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
+  const at::Device device = choose_device(args.device, world);
+  const LoadedModel loaded = load_model(args.of, args.overrides);
+  LatentDiffusion& model = diffusion_model(*loaded.objective, args.of);
   model.module().to(device);
-  PictureMaker maker(model, words.of, words.pictures, device);
-  if (is_grid(words.out)) {
+  PictureMaker maker(model, args.of, args.pictures, device);
+  if (is_grid(args.out)) {
     const at::Tensor pictures =
-        make_pictures(maker, words.num, world.communicator(), /*has_bar=*/true);
-    if (world.rank() == 0) write_png(words.out, square_grid(pictures));
+        make_pictures(maker, args.num, world.communicator(), /*has_bar=*/true);
+    if (world.rank() == 0) write_png(args.out, square_grid(pictures));
   } else {
-    write_dataset(maker, words, world);
+    write_dataset(maker, args, world);
   }
   if (world.rank() != 0) return {};
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  log_info("{} pictures in {}: {}", words.num, format_duration(seconds.count()),
-           words.out.string());
+  log_info("{} pictures in {}: {}", args.num, format_duration(seconds.count()), args.out.string());
   return {ExitCode::kDone,
-          {{"samples", words.num},
-           {"out", words.out.string()},
+          {{"samples", args.num},
+           {"out", args.out.string()},
            {"sampler", maker.generate_options().sampler.sampler},
            {"steps", maker.generate_options().sampler.steps},
            {"seconds", seconds.count()}}};
@@ -93,12 +92,12 @@ CommandResult sample_in(World& world, const SampleWords& words) {
 
 }  // namespace
 
-CommandResult sample_pictures(const SampleWords& words) {
-  if (words.num < 1) throw usage_error("--num {}: at least one", words.num);
-  if (words.pictures.batch < 1) {
-    throw usage_error("--batch {}: at least one", words.pictures.batch);
+CommandResult sample_pictures(const SampleArgs& args) {
+  if (args.num < 1) throw usage_error("--num {}: at least one", args.num);
+  if (args.pictures.batch < 1) {
+    throw usage_error("--batch {}: at least one", args.pictures.batch);
   }
-  return run_in_world(600, [&](World& world) { return sample_in(world, words); });
+  return run_in_world(600, [&](World& world) { return sample_in(world, args); });
 }
 
 }  // namespace kiln

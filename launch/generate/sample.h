@@ -5,12 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
 #include "launch/generate/picture_maker.h"
+#include "launch/run/result.h"
+
+namespace CLI {
+class App;
+}
 
 namespace kiln {
 
-struct SampleWords {
+struct SampleArgs {
   std::string of;                      // a run, a checkpoint's folder, or a Hugging Face folder
   std::vector<std::string> overrides;  // section.key=value
   std::filesystem::path out = "samples.png";  // a .png grid, else the folder of a dataset
@@ -22,7 +26,7 @@ struct SampleWords {
 
 /// `kiln sample`: batches are shared out to the ranks; every picture depends on its number, the
 /// seed and the batch size alone. Result: "samples", "out", "sampler", "steps", "seconds".
-CommandResult sample_pictures(const SampleWords& words);
+CommandResult sample_pictures(const SampleArgs& args);
 
 /// Options that say how pictures are drawn: of `kiln sample`, and of evaluations that draw some.
 void add_picture_options(CLI::App& app, PictureOptions& options);

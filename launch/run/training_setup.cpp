@@ -9,7 +9,7 @@
 #include "data/text/labelled_text.h"
 #include "data/text/text_source.h"
 #include "data/text/token_stream.h"
-#include "launch/generate/conditions.h"
+#include "launch/run/conditions.h"
 #include "models/registry.h"
 
 namespace kiln {

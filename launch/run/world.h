@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "dist/mpi/process.h"
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 
 namespace kiln {
 

@@ -32,18 +32,18 @@ constexpr const char* kProbe =
     "[optimizer]\nname = \"lars\"\nbase_lr = 0.1\nweight_decay = 0.0\n"
     "[schedule]\nname = \"cosine\"\nwarmup_epochs = 10\n";
 
-bool is_probe(const TargetWords& words) {
-  return std::ranges::find(words.overrides, "model.probe=true") != words.overrides.end();
+bool is_probe(const TargetArgs& args) {
+  return std::ranges::find(args.overrides, "model.probe=true") != args.overrides.end();
 }
 
 /// The recipe of the run: the pretrained network's measures and data.
-std::string finetune_recipe(const EvalTarget& target, const TargetWords& words) {
+std::string finetune_recipe(const EvalTarget& target, const TargetArgs& args) {
   auto* mae = dynamic_cast<MaeObjective*>(target.objective.get());
   if (!mae) throw usage_error("fine-tuning is there for masked autoencoders and BERT");
   const VitShape& shape = mae->shape().encoder;
   const Recipe& recipe = target.recipe;
   const DatasetInfo& data = target.data.info;
-  const std::string name = is_probe(words) ? "probe" : "finetune";
+  const std::string name = is_probe(args) ? "probe" : "finetune";
   const auto folder = target.run_folder.empty() ? std::filesystem::path("runs") : target.run_folder;
   return fmt::format(
       "[run]\nname = {}\ndir = {}\nseed = {}\nthreads = {}\ndevice = {}\nprecision = {}\n{}"
@@ -53,10 +53,10 @@ std::string finetune_recipe(const EvalTarget& target, const TargetWords& words) 
       "learned_positions = false\n{}",
       quoted(name), quoted((folder / name).string()), recipe.run.seed, recipe.run.threads,
       quoted(recipe.run.device), quoted(recipe.run.precision),
-      words.is_untrained ? "" : "init_from = " + quoted(words.path) + "\n",
+      args.is_untrained ? "" : "init_from = " + quoted(args.path) + "\n",
       quoted(recipe.eval.train_path), data.height, fmt::join(data.mean, ", "),
       fmt::join(data.std, ", "), quoted(recipe.eval.path), recipe.eval.max_samples, shape.patch,
-      shape.dim, shape.depth, shape.heads, shape.mlp_dim, is_probe(words) ? kProbe : kFinetuning);
+      shape.dim, shape.depth, shape.heads, shape.mlp_dim, is_probe(args) ? kProbe : kFinetuning);
 }
 
 CommandResult finetune_in(World& world, TrainingSetup& setup) {
@@ -81,29 +81,29 @@ CommandResult finetune_in(World& world, TrainingSetup& setup) {
 
 /// Keys of the run's recipe that name the datasets; everything else on the command line is about
 /// the fine-tuning run.
-TargetWords dataset_words(const TargetWords& words) {
-  TargetWords chosen{.path = words.path, .is_untrained = true};
-  for (const std::string& word : words.overrides) {
+TargetArgs dataset_args(const TargetArgs& args) {
+  TargetArgs chosen{.path = args.path, .is_untrained = true};
+  for (const std::string& word : args.overrides) {
     if (word.starts_with("eval.")) chosen.overrides.push_back(word);
   }
   return chosen;
 }
 
-std::string image_finetune_recipe(const TargetWords& words) {
-  const EvalTarget target = open_target(dataset_words(words));
+std::string image_finetune_recipe(const TargetArgs& args) {
+  const EvalTarget target = open_target(dataset_args(args));
   if (target.recipe.eval.train_path.empty() || target.recipe.eval.path.empty()) {
     throw usage_error("fine-tuning needs eval.train_path, a labelled dataset, and eval.path");
   }
-  return finetune_recipe(target, words);
+  return finetune_recipe(target, args);
 }
 
 }  // namespace
 
-CommandResult finetune(const TargetWords& words) {
+CommandResult finetune(const TargetArgs& args) {
   const std::string recipe =
-      is_text_model(words.path) ? text_finetune_recipe(words) : image_finetune_recipe(words);
+      is_text_model(args.path) ? text_finetune_recipe(args) : image_finetune_recipe(args);
   TrainingSetup setup = read_training_setup(
-      RecipeReader::from_text(recipe, "the recipe of kiln eval finetune", words.overrides));
+      RecipeReader::from_text(recipe, "the recipe of kiln eval finetune", args.overrides));
   install_stop_signals();
   return run_in_world(setup.recipe.parallel.timeout_s,
                       [&](World& world) { return finetune_in(world, setup); });

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 #include "launch/trained/eval_target.h"
 
 namespace kiln {
@@ -10,6 +10,6 @@ namespace kiln {
 /// arXiv:2111.06377, table 9, scaled to the dataset; words of the command line override them. Can
 /// be stopped and resumed as any run. BERT learns from labelled texts
 /// (launch/train/finetune_text.h). Result: what training returns, and "accuracy".
-CommandResult finetune(const TargetWords& words);
+CommandResult finetune(const TargetArgs& args);
 
 }  // namespace kiln

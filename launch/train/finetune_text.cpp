@@ -48,18 +48,18 @@ std::string model_lines(const BertShape& shape) {
       shape.init.has_position_waves ? "waves" : "normal", shape.has_pooler ? "cls" : "mean");
 }
 
-TargetWords without_overrides(const TargetWords& words) {
-  return {.path = words.path, .overrides = {}, .is_untrained = false};
+TargetArgs without_overrides(const TargetArgs& args) {
+  return {.path = args.path, .overrides = {}, .is_untrained = false};
 }
 
 }  // namespace
 
-std::string text_finetune_recipe(const TargetWords& words) {
-  const LabelledFiles files = read_files(words.overrides);
-  const TextModel model = open_text_model(without_overrides(words));
+std::string text_finetune_recipe(const TargetArgs& args) {
+  const LabelledFiles files = read_files(args.overrides);
+  const TextModel model = open_text_model(without_overrides(args));
   const BertShape& shape = dynamic_cast<BertObjective&>(*model.objective).shape();
   const NormalizerOptions& letters = model.tokenizer->words().options();
-  const char* name = words.is_untrained ? "finetune_untrained" : "finetune";
+  const char* name = args.is_untrained ? "finetune_untrained" : "finetune";
   const auto run =
       (model.run_folder.empty() ? std::filesystem::path("runs") : model.run_folder) / name;
   std::vector<std::string> classes;
@@ -69,7 +69,7 @@ std::string text_finetune_recipe(const TargetWords& words) {
              "precision = {}\ninit_from = {}\n",
              name, quoted(run.string()), model.recipe.run.seed, model.recipe.run.threads,
              quoted(model.recipe.run.device), quoted(model.recipe.run.precision),
-             quoted(words.is_untrained ? "" : words.path)) +
+             quoted(args.is_untrained ? "" : args.path)) +
          fmt::format(
              "[data]\npath = {}\nvocabulary = {}\nlowercase = {}\nstrip_accents = {}\n"
              "sequence_length = {}\nclasses = [{}]\n",

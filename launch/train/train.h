@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/commands/command.h"
+#include "launch/run/result.h"
 #include "launch/run/training_setup.h"
 #include "launch/run/world.h"
 

@@ -14,9 +14,9 @@ namespace kiln {
 
 namespace {
 
-RecipeReader reader_of_hub_folder(const TargetWords& words) {
-  return RecipeReader::from_text(hub_recipe(import_huggingface(words.path)), words.path,
-                                 words.overrides);
+RecipeReader reader_of_hub_folder(const TargetArgs& args) {
+  return RecipeReader::from_text(hub_recipe(import_huggingface(args.path)), args.path,
+                                 args.overrides);
 }
 
 /// What a model imported without a dataset expects of its data.
@@ -58,24 +58,24 @@ std::string hub_recipe(const ImportedModel& imported) {
                             fmt::join(imported.data.std, ", "));
 }
 
-EvalTarget open_target(const TargetWords& words) {
-  const bool is_hub_folder = is_huggingface_folder(words.path);
-  const auto run = is_hub_folder ? std::filesystem::path() : run_folder_of(words.path);
-  EvalTarget target{is_hub_folder ? reader_of_hub_folder(words)
-                                  : RecipeReader::from_file(run / "recipe.toml", words.overrides)};
+EvalTarget open_target(const TargetArgs& args) {
+  const bool is_hub_folder = is_huggingface_folder(args.path);
+  const auto run = is_hub_folder ? std::filesystem::path() : run_folder_of(args.path);
+  EvalTarget target{is_hub_folder ? reader_of_hub_folder(args)
+                                  : RecipeReader::from_file(run / "recipe.toml", args.overrides)};
   target.run_folder = run;
   target.recipe = read_engine_sections(target.reader);
   const ModelEntry& model = find_model(target.reader.peek("model", "name", "mae"));
   target.data_kind = model.data_kind;
-  target.data = opens_dataset(target, words.reads_data)
+  target.data = opens_dataset(target, args.reads_data)
                     ? open_data(target.reader, target.recipe, model.data_kind, DataUse::kEvaluation,
                                 target.recipe.eval.path)
                     : recorded_data(target);
   target.objective = model.make(target.reader, target.recipe, target.data.info);
   target.reader.finish();
   target.name = "untrained";
-  if (!words.is_untrained) {
-    const WeightsSource source = WeightsSource::open(words.path);
+  if (!args.is_untrained) {
+    const WeightsSource source = WeightsSource::open(args.path);
     check_tokenizer(source, target.data.info);
     load_objective(source, *target.objective, /*prefer_average=*/true);
     target.name = source.name();

@@ -23,7 +23,7 @@ struct EvalTarget {
   std::filesystem::path run_folder = {};  // empty for Hugging Face folders
 };
 
-struct TargetWords {
+struct TargetArgs {
   std::string path;                    // a run, one of its checkpoints, or a Hugging Face folder
   std::vector<std::string> overrides;  // section.key=value
   bool is_untrained = false;           // initial weights of the same recipe instead
@@ -36,7 +36,7 @@ std::filesystem::path run_folder_of(const std::filesystem::path& path);
 /// Without a dataset on record, as in a run that `kiln import` made, `data` has no source and says
 /// what the model expects.
 /// Weights are the moving average where the checkpoint has one.
-EvalTarget open_target(const TargetWords& words);
+EvalTarget open_target(const TargetArgs& args);
 
 /// The recipe of a model that comes without one: its [model] and [data] sections, and values of the
 /// others that no evaluation looks at.

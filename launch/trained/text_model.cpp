@@ -5,8 +5,8 @@
 #include "core/base/error.h"
 #include "core/base/file_io.h"
 #include "core/torch.h"
-#include "data/importers/text_import.h"
 #include "data/store/manifest.h"
+#include "data/text/token_stream.h"
 #include "models/bert/bert_objective.h"
 #include "models/interchange/huggingface.h"
 
@@ -33,8 +33,8 @@ bool is_text_model(const fs::path& path) {
   return RecipeReader::from_file(recipe, {}).peek("model", "name", "") == "bert";
 }
 
-TextModel open_text_model(const TargetWords& words) {
-  const fs::path path = words.path;
+TextModel open_text_model(const TargetArgs& args) {
+  const fs::path path = args.path;
   TextModel model;
   if (is_huggingface_folder(path)) {
     model.objective = import_huggingface(path).objective;
@@ -44,7 +44,7 @@ TextModel open_text_model(const TargetWords& words) {
     model.name = path.filename().string();
     return model;
   }
-  EvalTarget target = open_target(words);
+  EvalTarget target = open_target(args);
   const fs::path folder =
       tokenizer_folder(target.run_folder, target.reader.peek("data", "path", ""));
   model.objective = std::move(target.objective);

@@ -23,7 +23,7 @@ struct TextModel {
 bool is_text_model(const std::filesystem::path& path);
 
 /// A published model brings its vocab.txt; a run has that of the dataset it was trained on.
-TextModel open_text_model(const TargetWords& words);
+TextModel open_text_model(const TargetArgs& args);
 
 /// vocab.txt, and tokenizer_config.json for what is done to letters, as transformers has them.
 std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& folder);

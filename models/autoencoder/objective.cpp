@@ -120,7 +120,7 @@ at::Tensor AutoencoderObjective::to_pictures(const at::Tensor& images) const {
 }
 
 void AutoencoderObjective::prepare(Batch& batch, std::uint64_t seed) const {
-  batch.weights["samples"] = static_cast<double>(batch.num_samples);
+  batch.denominators["samples"] = static_cast<double>(batch.num_samples);
   const AutoencoderShape& shape = network_->shape;
   if (shape.bottleneck != Bottleneck::kKl) return;
   const at::Tensor& image = batch.at("image");
@@ -213,7 +213,8 @@ Loss AutoencoderObjective::generator_loss(const Batch& batch, const StepContext&
                                            context.global_batch / batch.num_samples));
     log("codebook_perplexity", statistics_->perplexity());
   }
-  result.value = total * (static_cast<double>(batch.num_samples) / batch.weights.at("samples"));
+  result.value =
+      total * (static_cast<double>(batch.num_samples) / batch.denominators.at("samples"));
   return result;
 }
 
@@ -230,7 +231,8 @@ Loss AutoencoderObjective::discriminator_loss(const Batch& batch) {
   const at::Tensor made_logits = at_least_fp32(discriminator_->forward(made));
   const at::Tensor hinge = hinge_loss(real_logits, made_logits);
   Loss result;
-  result.value = hinge * (static_cast<double>(batch.num_samples) / batch.weights.at("samples"));
+  result.value =
+      hinge * (static_cast<double>(batch.num_samples) / batch.denominators.at("samples"));
   result.metrics["discriminator"] = share(hinge, batch.num_samples);
   result.metrics["logits_real"] = share(real_logits.mean(), batch.num_samples);
   result.metrics["logits_made"] = share(made_logits.mean(), batch.num_samples);

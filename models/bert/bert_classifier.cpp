@@ -33,7 +33,7 @@ void BertClassifierObjective::initialise(std::uint64_t seed) {
 }
 
 void BertClassifierObjective::prepare(Batch& batch, std::uint64_t) const {
-  batch.weights["samples"] = static_cast<double>(batch.num_samples);
+  batch.denominators["samples"] = static_cast<double>(batch.num_samples);
 }
 
 std::vector<Parameter> BertClassifierObjective::parameters(std::size_t phase) {
@@ -51,7 +51,7 @@ std::optional<Loss> BertClassifierObjective::loss(const Batch& batch, const Step
   const at::Tensor& labels = batch.at("label");
   const at::Tensor sum = at::cross_entropy_loss(scores, labels, {}, at::Reduction::Sum);
   const at::Tensor correct = scores.detach().argmax(1).eq(labels).sum();
-  return Loss{sum / batch.weights.at("samples"),
+  return Loss{sum / batch.denominators.at("samples"),
               {{"accuracy", {correct, static_cast<double>(labels.size(0))}}}};
 }
 

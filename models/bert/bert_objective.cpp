@@ -84,11 +84,11 @@ void BertObjective::prepare(Batch& batch, std::uint64_t seed) const {
       input[b * L + place] = masking.inputs[i];
     }
   }
-  batch.weights["masked"] = static_cast<double>(places.size());
+  batch.denominators["masked"] = static_cast<double>(places.size());
   batch.tensors["input_ids"] = inputs;
   batch.tensors["masked_place"] = tensor_of(places);
   batch.tensors["masked_token"] = tensor_of(labels);
-  if (shape().has_pair_head) batch.weights["pairs"] = static_cast<double>(B);
+  if (shape().has_pair_head) batch.denominators["pairs"] = static_cast<double>(B);
   batch.tensors.erase("kind");
   if (!needs_mask(batch.at("document"))) batch.tensors.erase("document");
 }
@@ -112,7 +112,7 @@ std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& c
   const auto num_masked = static_cast<double>(K);
 
   Loss loss;
-  loss.value = mlm.sum / std::max(batch.weights.at("masked"), 1.0);
+  loss.value = mlm.sum / std::max(batch.denominators.at("masked"), 1.0);
   loss.metrics["mlm_loss"] = {mlm.sum.detach(), num_masked};
   loss.metrics["mlm_accuracy"] = {mlm.hits, num_masked};
   if (!has_pairs) return loss;
@@ -122,7 +122,7 @@ std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& c
   const CrossEntropy pairs =
       fused_cross_entropy(network_->pair_logits(network_->pool(first)), pair_labels);
   const auto num_pairs = static_cast<double>(pair_labels.size(0));
-  loss.value = loss.value + pairs.sum / std::max(batch.weights.at("pairs"), 1.0);
+  loss.value = loss.value + pairs.sum / std::max(batch.denominators.at("pairs"), 1.0);
   loss.metrics["pair_loss"] = {pairs.sum.detach(), num_pairs};
   loss.metrics["pair_accuracy"] = {pairs.hits, num_pairs};
   return loss;

@@ -91,7 +91,7 @@ std::vector<Buffer> LatentDiffusion::buffers() {
 
 void LatentDiffusion::prepare(Batch& batch, std::uint64_t seed) const {
   const std::int64_t B = batch.num_samples;
-  batch.weights["samples"] = static_cast<double>(B);
+  batch.denominators["samples"] = static_cast<double>(B);
   batch.tensors["noise"] = normal_noise(sample_shape_, batch, seed, Purpose::kNoise);
   if (is_latent_) {
     batch.tensors["posterior_noise"] = normal_noise(sample_shape_, batch, seed, Purpose::kLatent);
@@ -188,7 +188,7 @@ std::optional<Loss> LatentDiffusion::loss(const Batch& batch, const StepContext&
     per_sample = per_sample + bits * formulation_->options().vlb_weight;
     result.metrics["vlb_bits"] = {bits.detach().sum(), weight};
   }
-  result.value = per_sample.sum() / batch.weights.at("samples");
+  result.value = per_sample.sum() / batch.denominators.at("samples");
   return result;
 }
 

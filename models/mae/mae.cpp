@@ -162,7 +162,8 @@ void MaeObjective::prepare(Batch& batch, std::uint64_t seed) const {
     std::ranges::copy(shuffle_by_noise(noise), ids.data_ptr<std::int64_t>() + b * L);
   }
   batch.tensors["ids_shuffle"] = ids;
-  batch.weights["masked"] = static_cast<double>(batch.num_samples * network_->mae.num_masked());
+  batch.denominators["masked"] =
+      static_cast<double>(batch.num_samples * network_->mae.num_masked());
 }
 
 at::Tensor MaeObjective::to_weights_type(const at::Tensor& pixels) const {
@@ -177,7 +178,7 @@ std::optional<Loss> MaeObjective::loss(const Batch& batch, const StepContext& co
   const MaeInput in =
       mae_input(batch.at("image"), ids, network_->mae, pixels_, network_->cls_token.scalar_type());
   const at::Tensor prediction = network_->forward(in.visible, ids, drop);
-  return Loss{mae_loss(prediction, in.target, batch.weights.at("masked")), {}};
+  return Loss{mae_loss(prediction, in.target, batch.denominators.at("masked")), {}};
 }
 
 // Random numbers are drawn by position on the host, if any are; more channels than the kernel takes

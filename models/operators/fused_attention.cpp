@@ -3,7 +3,7 @@
 #include "core/device/in_parallel.h"
 #include "models/kernels/device/device_maps.h"
 #include "models/kernels/host_attention.h"
-#include "models/layers/attention.h"
+#include "models/operators/attend.h"
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 

@@ -143,7 +143,7 @@ std::vector<Buffer> ClassifierObjective::buffers() {
 }
 
 void ClassifierObjective::prepare(Batch& batch, std::uint64_t) const {
-  batch.weights["samples"] = static_cast<double>(batch.num_samples);
+  batch.denominators["samples"] = static_cast<double>(batch.num_samples);
 }
 
 void ClassifierObjective::after_step(const StepContext&, const Sums& sums) {
@@ -199,7 +199,7 @@ std::optional<Loss> ClassifierObjective::loss(const Batch& batch, const StepCont
   }
   const at::Tensor scores = logits(images, drop, context.is_training);
   const at::Tensor value =
-      -(wanted * at::log_softmax(scores, 1)).sum() / batch.weights.at("samples");
+      -(wanted * at::log_softmax(scores, 1)).sum() / batch.denominators.at("samples");
   const at::Tensor correct = scores.detach().argmax(1).eq(wanted.argmax(1)).sum();
   return Loss{value, {{"accuracy", {correct, static_cast<double>(batch.num_samples)}}}};
 }

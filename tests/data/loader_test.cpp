@@ -167,7 +167,7 @@ TEST_F(LoaderTest, PreparesEveryBatchOnceAfterItIsComplete) {
   std::mutex mutex;
   std::map<std::int64_t, int> calls;
   const Prepare prepare = [&](Batch& batch) {
-    batch.weights["samples"] = static_cast<double>(batch.num_samples);
+    batch.denominators["samples"] = static_cast<double>(batch.num_samples);
     const std::lock_guard lock(mutex);
     ++calls[batch.first_position];
   };
@@ -175,7 +175,7 @@ TEST_F(LoaderTest, PreparesEveryBatchOnceAfterItIsComplete) {
     ThreadedLoader loader(source, SampleOrder({50, 10, 2, true, 1}), options_of(0, 1, 3), prepare);
     loader.start(0);
     for (int step = 0; step < 4; ++step) {
-      for (const Batch& batch : loader.next()) EXPECT_EQ(batch.weights.at("samples"), 4.0);
+      for (const Batch& batch : loader.next()) EXPECT_EQ(batch.denominators.at("samples"), 4.0);
     }
   }  // its threads have ended
   for (const auto& [position, count] : calls) EXPECT_EQ(count, 1) << position;

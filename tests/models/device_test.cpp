@@ -244,7 +244,7 @@ std::vector<double> losses_of_passes(Trial trial, std::int64_t num_steps, at::De
       batch.first_position = (2 * step + micro_batch) * batch.num_samples;
       for (auto& [name, tensor] : batch.tensors) tensor = tensor.roll(batch.first_position + step);
       trial.objective->prepare(batch, 9);
-      for (auto& [name, weight] : batch.weights) weight *= 2;
+      for (auto& [name, weight] : batch.denominators) weight *= 2;
       for (auto& [name, tensor] : batch.tensors) tensor = tensor.to(device);
       const StepContext context{.step = step, .seed = 9};
       sum += pass.run(batch, context, {micro_batch == 0, micro_batch == 1})->value.item<double>();

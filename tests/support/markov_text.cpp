@@ -98,7 +98,7 @@ class Loader final : public kiln::Loader {
     for (std::int64_t m = share.begin; m < share.end; ++m) {
       batches.push_back(make_batch(samples_seen_ + m * setup_.micro_batch, setup_.micro_batch, 1));
       batches.back().micro_batch = m;
-      own += batches.back().weights.at("masked");
+      own += batches.back().denominators.at("masked");
     }
     // The mean over ranks of sums over a rank's words, each divided by the rank's own count.
     for (Batch& batch : batches) batch.tensors["local"] = at::scalar_tensor(own * setup_.ranks);
@@ -119,7 +119,7 @@ class LocallyNormalised final : public BertObjective {
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override {
     Batch local = batch;
-    local.weights["masked"] = batch.at("local").item<double>();
+    local.denominators["masked"] = batch.at("local").item<double>();
     return BertObjective::loss(local, context, phase);
   }
 };
@@ -200,7 +200,7 @@ Batch make_batch(std::int64_t first, std::int64_t count, std::uint64_t seed) {
   batch.tensors["position"] = at::arange(kLength, at::kLong).unsqueeze(0);
   batch.tensors["masked_place"] = at::tensor(at::ArrayRef<std::int64_t>(places), at::kLong);
   batch.tensors["masked_token"] = at::tensor(at::ArrayRef<std::int64_t>(words), at::kLong);
-  batch.weights["masked"] = static_cast<double>(places.size());
+  batch.denominators["masked"] = static_cast<double>(places.size());
   return batch;
 }
 

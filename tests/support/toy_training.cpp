@@ -51,7 +51,7 @@ void Objective::prepare(Batch& batch, std::uint64_t) const {
     mask[b].narrow(0, 0, targets_per_sample > 0 ? targets_per_sample : uneven).fill_(1.0f);
   }
   batch.tensors["mask"] = mask;
-  batch.weights["targets"] = mask.sum().item<double>();
+  batch.denominators["targets"] = mask.sum().item<double>();
 }
 
 std::vector<std::string> Objective::phases() const {
@@ -79,7 +79,7 @@ std::optional<Loss> Objective::loss(const Batch& batch, const StepContext& conte
   const at::Tensor x = batch.at("x").to(precision_);
   const at::Tensor y = at::linear(at::tanh(at::linear(x, n.weight1, n.bias1)), n.weight2, n.bias2);
   const at::Tensor error = (y.to(at::kFloat) - batch.at("y")).square() * batch.at("mask");
-  at::Tensor value = error.sum() / batch.weights.at("targets");
+  at::Tensor value = error.sum() / batch.denominators.at("targets");
   const bool is_broken_step = broken_step < 0 || broken_step == context.step;
   if (batch.micro_batch == broken_micro_batch && is_broken_step) value = value * broken_factor;
   last_usage_ = batch.at("x").to(at::kDouble).sum(0);

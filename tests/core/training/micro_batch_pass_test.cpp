@@ -139,7 +139,7 @@ TEST(MicroBatchPass, OtherShapesAndTypesRunPlain) {
     loader.start(std::ssize(batches) * 3);
     batches.push_back(loader.next().front());
     batches.back().micro_batch = std::ssize(batches) - 1;
-    batches.back().weights = {{"targets", 80.0}};
+    batches.back().denominators = {{"targets", 80.0}};
   }
   batches[5].tensors["mask"] = batches[5].tensors["mask"].to(at::kDouble);
   HostRecorder::Counts counts;

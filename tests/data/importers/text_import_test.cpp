@@ -15,6 +15,7 @@
 #include "data/store/files.h"
 #include "data/text/line_reader.h"
 #include "data/text/sentences.h"
+#include "data/text/token_stream.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kiln {

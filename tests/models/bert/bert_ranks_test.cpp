@@ -46,8 +46,8 @@ TEST(BertRanksControl, OneRankHasNoOtherDenominatorThanItsOwn) {
 }
 
 TEST(BertRanksControl, CountsOfMaskedWordsDiffer) {
-  EXPECT_NE(markov::make_batch(0, 4, 1).weights.at("masked"),
-            markov::make_batch(4, 4, 1).weights.at("masked"));
+  EXPECT_NE(markov::make_batch(0, 4, 1).denominators.at("masked"),
+            markov::make_batch(4, 4, 1).denominators.at("masked"));
 }
 
 TEST(MarkovText, BayesLossOfManySamplesIsThePublishedOne) {

@@ -134,9 +134,10 @@ TEST(Bert, MicroBatchesWithGlobalDenominatorsAddUpToTheWhole) {
   BertObjective objective = make_objective(make_data(true));
   const Batch whole = make_batch(objective, 0, 6, true);
   Batch one = make_batch(objective, 0, 2, true), two = make_batch(objective, 2, 4, true);
-  EXPECT_EQ(one.weights["masked"] + two.weights["masked"], whole.weights.at("masked"));
+  EXPECT_EQ(one.denominators["masked"] + two.denominators["masked"],
+            whole.denominators.at("masked"));
   const double one_mean = loss_of(objective, one), two_mean = loss_of(objective, two);
-  one.weights = two.weights = whole.weights;
+  one.denominators = two.denominators = whole.denominators;
   const double sum = loss_of(objective, one) + loss_of(objective, two);
   EXPECT_NEAR(sum, loss_of(objective, whole), 1e-12);
   // The mean of local means is another number: the trap is real.

@@ -105,7 +105,7 @@ TEST(LatentDiffusion, LossesOfMicroBatchesAddUpToThatOfTheWhole) {
     double sum = 0.0;
     for (const std::int64_t first : {20, 22}) {
       Batch half = prepared(*model, first, 2);
-      half.weights["samples"] = 4.0;
+      half.denominators["samples"] = 4.0;
       sum += model->loss(half, context, 0)->value.item<double>();
     }
     EXPECT_NEAR(sum, whole, 2e-6 * whole) << choice.formulation.formulation;  // fp32

@@ -202,7 +202,7 @@ TEST(Mae, LossesOfMicroBatchesAddUp) {
   double sum = 0;
   for (const auto& [first, count] : {std::pair{0, 2}, {2, 4}}) {
     Batch part = make_batch(objective, first, images.narrow(0, first, count));
-    part.weights = whole.weights;
+    part.denominators = whole.denominators;
     sum += loss_of(objective, part);
   }
   EXPECT_NEAR(sum, loss_of(objective, whole), 1e-12);

@@ -35,10 +35,10 @@ Inputs make_inputs(const Case& reference, const std::string& prefix,
                    {"document", inputs.attention_mask - 1},  // 0: the document, -1: padding
                    {"masked_place", places},
                    {"masked_token", flat.index_select(0, places)}};
-  batch.weights["masked"] = static_cast<double>(places.size(0));
+  batch.denominators["masked"] = static_cast<double>(places.size(0));
   if (!pair_label.empty()) {
     batch.tensors["pair_label"] = reference.at(prefix + pair_label);
-    batch.weights["pairs"] = static_cast<double>(tokens.size(0));
+    batch.denominators["pairs"] = static_cast<double>(tokens.size(0));
   }
   return inputs;
 }

@@ -44,7 +44,7 @@ Inputs make_inputs(const at::Tensor& pixel_values, const at::Tensor& noise, cons
   inputs.mask = inputs.ids_restore.ge(shape.num_visible()).to(at::kDouble);
   inputs.batch.tensors = {{"image", inputs.images}, {"ids_shuffle", inputs.ids_shuffle}};
   inputs.batch.num_samples = pixel_values.size(0);
-  inputs.batch.weights["masked"] =
+  inputs.batch.denominators["masked"] =
       static_cast<double>(inputs.batch.num_samples * shape.num_masked());
   return inputs;
 }

@@ -1,4 +1,4 @@
-#include "launch/generate/conditions.h"
+#include "launch/run/conditions.h"
 
 #include <vector>
 
