@@ -59,3 +59,43 @@ target_link_libraries(kiln_torch INTERFACE ${kiln_torch_libs})
 # The wheel's libraries find their own CUDA dependencies by rpath; ours need not name them.
 target_link_options(kiln_torch INTERFACE -Wl,--allow-shlib-undefined)
 list(APPEND CMAKE_BUILD_RPATH ${kiln_torch_rpath})
+
+# clang from 18 on gives templates with constraints (const_data_ptr<float> is one) other names than
+# the compiler that built LibTorch, and finds none of them there. It can use its older names. Whether
+# it has to is tried: the answer lies in the pair of compiler and LibTorch, not in a version.
+function(kiln_try_torch_names result)  # [flags...]
+  set(source ${CMAKE_BINARY_DIR}/torch_names.cpp)
+  file(WRITE ${source} "#include <ATen/core/TensorBase.h>
+const float* data(const at::TensorBase& tensor) { return tensor.const_data_ptr<float>(); }
+int main(int argc, char**) { return argc > 9 && data(at::TensorBase()) != nullptr; }\n")
+  try_compile(KILN_TORCH_LINKS ${CMAKE_BINARY_DIR}/torch_names ${source}
+    COMPILE_DEFINITIONS ${ARGN}
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${CMAKE_BINARY_DIR}/include_first;${KILN_TORCH}/include"
+    LINK_OPTIONS -Wl,--allow-shlib-undefined
+    LINK_LIBRARIES ${KILN_TORCH}/lib/libtorch_cpu.so ${KILN_TORCH}/lib/libc10.so
+    CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON
+    OUTPUT_VARIABLE output)
+  set(${result} ${KILN_TORCH_LINKS} PARENT_SCOPE)
+  set(kiln_torch_says "${output}" PARENT_SCOPE)
+endfunction()
+
+set(kiln_torch_pair "${CMAKE_CXX_COMPILER} ${CMAKE_CXX_COMPILER_VERSION} ${KILN_TORCH}")
+if(NOT "${KILN_TORCH_NAMES_OF}" STREQUAL "${kiln_torch_pair}")
+  set(flag "")
+  kiln_try_torch_names(links)
+  if(NOT links)
+    set(first "${kiln_torch_says}")
+    set(flag -fclang-abi-compat=17)
+    kiln_try_torch_names(links ${flag})
+    if(NOT links)
+      message(FATAL_ERROR "${CMAKE_CXX_COMPILER} cannot link a program against the LibTorch in "
+        "${KILN_TORCH}. It says:\n${first}")
+    endif()
+  endif()
+  set(KILN_TORCH_NAMES "${flag}" CACHE INTERNAL "Flag by which LibTorch's names are found")
+  set(KILN_TORCH_NAMES_OF "${kiln_torch_pair}" CACHE INTERNAL "What KILN_TORCH_NAMES was tried with")
+endif()
+if(KILN_TORCH_NAMES)
+  message(STATUS "Kiln: LibTorch's names need ${KILN_TORCH_NAMES}")
+  target_compile_options(kiln_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${KILN_TORCH_NAMES}>)
+endif()

@@ -14,20 +14,20 @@ namespace {
 // Rows copied at a time: chunked files are read well only in runs.
 constexpr std::int64_t kRunRows = 256;
 
-herr_t note_array(hid_t file, const char* name, const H5O_info_t* info, void* list) {
-  if (info->type != H5O_TYPE_DATASET) return 0;
-  const H5Handle dataset(H5Dopen2(file, name, H5P_DEFAULT), H5Dclose, name);
-  static_cast<std::vector<std::string>*>(list)->push_back(
-      fmt::format("/{} [{}]", name, fmt::join(shape_of(dataset.get()), ", ")));
-  return 0;
-}
-
 // What a user can choose from.
 std::string list_arrays(const std::filesystem::path& path) {
   const auto lock = hdf5_lock();
   const H5Handle file = open_hdf5(path);
   std::vector<std::string> arrays;
-  H5Ovisit2(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, note_array, &arrays, H5O_INFO_BASIC);
+  // The third argument's type has another name from HDF5 1.12 on.
+  const auto note = [](hid_t root, const char* name, const auto*, void* list) -> herr_t {
+    if (!hdf5_is_dataset(root, name)) return 0;
+    const H5Handle dataset(H5Dopen2(root, name, H5P_DEFAULT), H5Dclose, name);
+    static_cast<std::vector<std::string>*>(list)->push_back(
+        fmt::format("/{} [{}]", name, fmt::join(shape_of(dataset.get()), ", ")));
+    return 0;
+  };
+  H5Ovisit2(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, note, &arrays, H5O_INFO_BASIC);
   return fmt::format("{}", fmt::join(arrays, ", "));
 }
 

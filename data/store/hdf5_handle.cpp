@@ -118,4 +118,12 @@ bool hdf5_exists(hid_t file, const std::string& path) {
   return H5Lexists(file, path.c_str(), H5P_DEFAULT) > 0;
 }
 
+bool hdf5_is_dataset(hid_t file, const std::string& path) {
+  const hid_t object = H5Oopen(file, path.c_str(), H5P_DEFAULT);
+  if (object < 0) return false;
+  const bool is_dataset = H5Iget_type(object) == H5I_DATASET;
+  H5Oclose(object);
+  return is_dataset;
+}
+
 }  // namespace kiln

@@ -11,6 +11,10 @@
 #include "data/store/dtype.h"
 
 // The one place that knows HDF5's C interface conventions. Include from .cpp files only.
+//
+// Where a function has several versions, its number is written (H5Dopen2): what the plain name means
+// depends on the library's version and on how it was configured. Those called here are in 1.10,
+// 1.12, 1.14 and 2.0.
 
 namespace kiln {
 
@@ -54,5 +58,7 @@ H5Handle hdf5_type(DType type);
 DType dtype_of(hid_t dataset, const std::string& what);
 std::vector<std::int64_t> shape_of(hid_t dataset);
 bool hdf5_exists(hid_t file, const std::string& path);
+/// False also where nothing is at `path`.
+bool hdf5_is_dataset(hid_t file, const std::string& path);
 
 }  // namespace kiln

@@ -21,15 +21,9 @@ struct Column {
   std::optional<StoredArray> offsets;
 };
 
-bool is_array(hid_t file, const std::string& path) {
-  H5O_info_t info = {};
-  return H5Oget_info_by_name(file, path.c_str(), &info, H5P_DEFAULT) >= 0 &&
-         info.type == H5O_TYPE_DATASET;
-}
-
 // `path` is an array itself (files of others), or a group in the layout of our own.
 Column open_column(hid_t file, const std::string& path, const std::string& what) {
-  if (is_array(file, path)) return {what, {}, StoredArray(file, path, what), std::nullopt};
+  if (hdf5_is_dataset(file, path)) return {what, {}, StoredArray(file, path, what), std::nullopt};
   Column column = {what, {}, StoredArray(file, path + "/data", what), std::nullopt};
   if (hdf5_exists(file, path + "/offsets")) {
     column.offsets.emplace(file, path + "/offsets", what);

@@ -77,7 +77,7 @@ void poison(const std::filesystem::path& dataset) {
   std::ranges::sort(shards);
   for (const auto& shard : shards) {
     file = H5Fopen(shard.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
-    const hid_t data = H5Dopen(file, "/moments/data", H5P_DEFAULT);
+    const hid_t data = H5Dopen2(file, "/moments/data", H5P_DEFAULT);
     const hid_t space = H5Dget_space(data);
     hsize_t size[8] = {};
     const int dims = H5Sget_simple_extent_dims(space, size, nullptr);
