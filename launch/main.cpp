@@ -1,3 +1,5 @@
+#include "launch/main.h"
+
 #include <CLI/CLI.hpp>
 #include <iostream>
 
@@ -8,9 +10,12 @@
 #include "launch/commands/command.h"
 #include "launch/run/failure.h"
 
-namespace {
+namespace kiln {
 
-using namespace kiln;
+// The program's own answer to MKL; called here, or the linker would leave it out.
+extern "C" int mkl_serv_intel_cpu_true();
+
+namespace {
 
 constexpr const char* kDescription =
     "Kiln pretrains masked autoencoders, language models and diffusion models on any number of\n"
@@ -75,10 +80,12 @@ CommandResult run(std::vector<std::string> words) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int kiln_main(int argc, char** argv, std::span<const ModelEntry> models) {
+  mkl_serv_intel_cpu_true();
   start_logging(launcher_rank().rank);
   keep_host_memory();
   try {
+    add_models(models);
     const ExitCode code = run({argv + 1, argv + argc}).code;
     leave_note(code);
     return static_cast<int>(code);
@@ -88,3 +95,5 @@ int main(int argc, char** argv) {
     return fail(ExitCode::kInternal, error.what());
   }
 }
+
+}  // namespace kiln

@@ -99,10 +99,9 @@ std::unique_ptr<Objective> make_vit(RecipeReader& reader, const Recipe& recipe,
   return objective;
 }
 
-}  // namespace
-
-const std::vector<ModelEntry>& model_table() {
-  static const std::vector<ModelEntry> table = {
+/// Ours, and then those that add_models() brought.
+std::vector<ModelEntry>& table() {
+  static std::vector<ModelEntry> entries = {
       {"bert", "text", "BERT: predicts masked tokens, and whether sentence pairs belong together.",
        make_bert},
       {"bert_classifier", "labelled_text", "BERT that classifies sentences or sentence pairs.",
@@ -117,7 +116,23 @@ const std::vector<ModelEntry>& model_table() {
       {"vit", "image", "ViT classifier, from scratch or fine-tuned from a masked autoencoder.",
        make_vit},
   };
-  return table;
+  return entries;
+}
+
+}  // namespace
+
+const std::vector<ModelEntry>& model_table() { return table(); }
+
+void add_models(std::span<const ModelEntry> models) {
+  for (const ModelEntry& added : models) {
+    for (const ModelEntry& known : table()) {
+      if (known.name == added.name) {
+        throw usage_error("there are two models named '{}': Kiln's own, or another of this program",
+                          added.name);
+      }
+    }
+    table().push_back(added);
+  }
 }
 
 const ModelEntry& find_model(const std::string& name) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct ModelEntry {
 };
 
 const std::vector<ModelEntry>& model_table();
+/// Families of another program, added to the table. Called once, before the table is used; throws
+/// Error(kUsage) where a name is there already.
+void add_models(std::span<const ModelEntry> models);
 /// Throws Error(kUsage) with the nearest known name.
 const ModelEntry& find_model(const std::string& name);
 

@@ -1,0 +1,3 @@
+#include "launch/main.h"
+
+int main(int argc, char** argv) { return kiln::kiln_main(argc, argv); }
