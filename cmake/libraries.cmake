@@ -1,3 +1,4 @@
+# Of the distribution. An installed Kiln brings this file along, and finds them where it is used.
 find_package(Threads REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(HDF5 REQUIRED COMPONENTS C)
@@ -10,12 +11,9 @@ find_package(ICU REQUIRED COMPONENTS uc i18n)
 find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-find_path(KILN_TOMLPP_INCLUDE toml++/toml.h REQUIRED)
-find_path(KILN_CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
 
-add_library(kiln_hdf5 INTERFACE)
-add_library(kiln::hdf5 ALIAS kiln_hdf5)
-target_include_directories(kiln_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
-target_link_libraries(kiln_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+add_library(kiln::hdf5 INTERFACE IMPORTED GLOBAL)
+target_include_directories(kiln::hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(kiln::hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 # Without MPI's C++ bindings, which Open MPI's header would have unoptimised code link.
 target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX)

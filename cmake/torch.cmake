@@ -2,17 +2,26 @@
 # demands a CUDA toolkit, which a CPU machine does not have.
 #
 # KILN_TORCH (cache variable or environment) names a LibTorch: the folder that holds include/ and
-# lib/, which is a libtorch archive or site-packages/torch of a Python installation.
+# lib/, which is a libtorch archive or site-packages/torch of a Python installation. Else it is looked
+# for in kiln_torch_places. An installed Kiln brings this file along (cmake/kilnConfig.cmake.in).
 if(NOT KILN_TORCH AND DEFINED ENV{KILN_TORCH})
   set(KILN_TORCH $ENV{KILN_TORCH})
 endif()
-if(NOT KILN_TORCH)
-  file(GLOB kiln_torch_found ${CMAKE_SOURCE_DIR}/.deps/torch/lib/python3*/site-packages/torch)
-  list(GET kiln_torch_found 0 KILN_TORCH)
+if(NOT DEFINED kiln_torch_places)
+  set(kiln_torch_places ${CMAKE_SOURCE_DIR}/.deps/torch)
 endif()
+foreach(place IN LISTS kiln_torch_places)
+  file(GLOB kiln_torch_found ${place}/lib/python3*/site-packages/torch)
+  foreach(folder IN LISTS kiln_torch_found place)
+    if(NOT KILN_TORCH AND EXISTS ${folder}/include/ATen/ATen.h)
+      set(KILN_TORCH ${folder})
+    endif()
+  endforeach()
+endforeach()
 if(NOT EXISTS ${KILN_TORCH}/include/ATen/ATen.h)
   message(FATAL_ERROR "LibTorch not found in '${KILN_TORCH}'. "
-    "Run launch/setup.sh, or name a LibTorch: cmake -DKILN_TORCH=/path/to/torch")
+    "Run launch/setup.sh, or name a LibTorch: cmake -DKILN_TORCH=/path/to/torch (the folder that "
+    "holds include/ and lib/)")
 endif()
 set(KILN_TORCH ${KILN_TORCH} CACHE PATH "LibTorch: the folder holding include/ and lib/" FORCE)
 message(STATUS "Kiln: LibTorch ${KILN_TORCH}")
@@ -50,14 +59,14 @@ get_target_property(kiln_fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include_first)
 file(CREATE_LINK ${kiln_fmt_include}/fmt ${CMAKE_BINARY_DIR}/include_first/fmt SYMBOLIC)
 
-add_library(kiln_torch INTERFACE)
-add_library(kiln::torch ALIAS kiln_torch)
-target_include_directories(kiln_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first)
-target_include_directories(kiln_torch SYSTEM INTERFACE
+# Imported, so that what is installed names it and does not carry it.
+add_library(kiln::torch INTERFACE IMPORTED GLOBAL)
+target_include_directories(kiln::torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include_first)
+target_include_directories(kiln::torch SYSTEM INTERFACE
   ${KILN_TORCH}/include ${KILN_TORCH}/include/torch/csrc/api/include)
-target_link_libraries(kiln_torch INTERFACE ${kiln_torch_libs})
+target_link_libraries(kiln::torch INTERFACE ${kiln_torch_libs})
 # The wheel's libraries find their own CUDA dependencies by rpath; ours need not name them.
-target_link_options(kiln_torch INTERFACE -Wl,--allow-shlib-undefined)
+target_link_options(kiln::torch INTERFACE -Wl,--allow-shlib-undefined)
 list(APPEND CMAKE_BUILD_RPATH ${kiln_torch_rpath})
 
 # clang from 18 on gives templates with constraints (const_data_ptr<float> is one) other names than
@@ -97,5 +106,5 @@ if(NOT "${KILN_TORCH_NAMES_OF}" STREQUAL "${kiln_torch_pair}")
 endif()
 if(KILN_TORCH_NAMES)
   message(STATUS "Kiln: LibTorch's names need ${KILN_TORCH_NAMES}")
-  target_compile_options(kiln_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${KILN_TORCH_NAMES}>)
+  target_compile_options(kiln::torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${KILN_TORCH_NAMES}>)
 endif()

@@ -13,6 +13,7 @@
 #include "core/checkpoint/run_folder.h"
 #include "dist/flight_recorder.h"
 #include "launch/bench/bench.h"
+#include "launch/run/own_program.h"
 #include "launch/supervise/child.h"
 
 namespace kiln {
@@ -92,7 +93,7 @@ class SupervisedRun {
     return set;
   }
   static std::vector<std::string> command(const BenchArgs& args, const std::filesystem::path& run) {
-    std::vector<std::string> all = {std::filesystem::read_symlink("/proc/self/exe"),
+    std::vector<std::string> all = {own_program(),
                                     "launch",
                                     "-np",
                                     std::to_string(args.ranks),

@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "launch/bench/bench.h"
+#include "launch/run/own_program.h"
 
 namespace kiln {
 
@@ -21,7 +22,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 pid_t start_self(std::vector<std::string>& args) {
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string program = own_program();
   args.insert(args.begin(), program);
   std::vector<char*> pointers;
   for (std::string& word : args) pointers.push_back(word.data());

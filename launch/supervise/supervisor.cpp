@@ -13,6 +13,7 @@
 #include "core/checkpoint/checkpoint_reader.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/report/log.h"
+#include "launch/run/own_program.h"
 #include "launch/supervise/attempt.h"
 
 namespace kiln {
@@ -111,7 +112,7 @@ class Supervisor {
       : options_(options),
         job_(job_of(options.command)),
         records_(job_),
-        program_(std::filesystem::read_symlink("/proc/self/exe")),
+        program_(own_program()),
         is_slurm_(options.hosts.empty() && std::getenv("SLURM_JOB_ID") && is_on_path("srun")),
         hosts_(options.hosts) {}
 

@@ -20,16 +20,7 @@ wait_for_step() {  # run folder, step, seconds
 }
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-python3 - "$work" <<'PYTHON'
-import struct, sys
-side, count = 16, 512
-with open(sys.argv[1] + "/train-images-idx3-ubyte", "wb") as out:
-    out.write(struct.pack(">4I", 0x803, count, side, side))
-    for i in range(count):
-        out.write(bytes((i * 7 + x * 5 + y * 11) % 251 for y in range(side) for x in range(side)))
-with open(sys.argv[1] + "/train-labels-idx1-ubyte", "wb") as out:
-    out.write(struct.pack(">2I", 0x801, count) + bytes(i % 4 for i in range(count)))
-PYTHON
+python3 "$(dirname "${BASH_SOURCE[0]}")/../support/write_pictures.py" "$work" || fail "no pictures"
 "$kiln" data import idx "$work/train-images-idx3-ubyte" "$work/train-labels-idx1-ubyte" \
   --out "$work/dataset" >/dev/null 2>&1 || fail "the dataset cannot be made"
 recipe=$work/recipe.toml
