@@ -27,6 +27,14 @@ class Objective {
 
   virtual torch::nn::Module& module() = 0;
 
+  /// Throws Error(kUsage) for data that this model cannot be trained on: labels or texts that are
+  /// missing, of another width. `sample`: a batch of one as the data has it, its values unset;
+  /// `path` stands for the data in messages.
+  virtual void check(const Batch& sample, const std::string& path) const {
+    (void)sample;
+    (void)path;
+  }
+
   /// Adds to a host batch whatever the positions of its samples determine, masks, noise, timesteps,
   /// and the share of each denominator (Batch::denominators). A pure function of (batch, seed).
   virtual void prepare(Batch& batch, std::uint64_t seed) const = 0;

@@ -213,7 +213,7 @@ struct EvalOptions {
   std::int64_t max_samples = 0;
   std::int64_t train_samples = 0;
   std::int64_t pictures = 8;
-  std::string pool = "mean";
+  std::string pool;
   std::int64_t k = 20;
   double temperature = 0.07;
 
@@ -227,7 +227,10 @@ struct EvalOptions {
     visit("train_samples", train_samples,
           "kNN and probe learn from the first so many samples; 0: all.", kExecution);
     visit("pictures", pictures, "Samples shown in pictures.", kExecution);
-    visit("pool", pool, "Features: mean of the tokens, or cls, the class token.", kExecution);
+    visit(
+        "pool", pool,
+        "Features: one of the model's poolings, e.g. mean or cls (class token); empty: its first.",
+        kExecution);
     visit("k", k, "kNN: neighbours that vote.", kExecution);
     visit("temperature", temperature, "kNN: a neighbour's weight is exp(cosine / temperature).",
           kExecution);

@@ -16,7 +16,7 @@ struct Sizes {
 };
 
 Sizes sizes_of(const TrainingSetup& setup) {
-  const Workload work = workload_of(*setup.objective, setup.recipe.train.micro_batch);
+  const TrainingWork work = workload_of(*setup.objective, setup.recipe.train.micro_batch);
   const std::int64_t B = setup.recipe.train.micro_batch;
   if (work.gemms.empty()) return {B, 128, 768, 12};
   const GemmShape& qkv = work.gemms.front();

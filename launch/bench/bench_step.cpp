@@ -98,7 +98,7 @@ Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
                   {"threads", at::get_num_threads()},
                   {"global_batch", recipe.train.global_batch},
                   {"micro_batch", recipe.train.micro_batch}};
-  const Workload work = workload_of(*setup.objective, recipe.train.micro_batch);
+  const TrainingWork work = workload_of(*setup.objective, recipe.train.micro_batch);
   if (work.flops_per_sample == 0) return figures;
   const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
   const Spread peak = gemm_peak(work.gemms, device, type, 5);

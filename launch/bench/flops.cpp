@@ -27,7 +27,7 @@ void add_gemms(const Stack& s, std::int64_t samples, std::vector<GemmShape>& gem
   gemms.push_back({m, s.dim, s.mlp_dim, count});
 }
 
-Workload workload_of_mae(const MaeShape& shape, std::int64_t micro_batch) {
+TrainingWork workload_of_mae(const MaeShape& shape, std::int64_t micro_batch) {
   const VitShape& vit = shape.encoder;
   const std::int64_t visible = shape.num_visible(), patches = vit.num_patches();
   const Stack encoder{1 + visible, vit.dim, vit.mlp_dim, vit.depth};
@@ -38,7 +38,7 @@ Workload workload_of_mae(const MaeShape& shape, std::int64_t micro_batch) {
   const double ends = product(visible, vit.patch_values(), vit.dim) +
                       product(1 + visible, vit.dim, shape.decoder_dim) +
                       product(shape.num_masked(), shape.decoder_dim, vit.patch_values());
-  Workload work;
+  TrainingWork work;
   work.flops_per_sample = 3 * (flops_of(encoder) + flops_of(decoder) + ends);
   add_gemms(encoder, micro_batch, work.gemms);
   add_gemms(decoder, micro_batch, work.gemms);
@@ -47,7 +47,7 @@ Workload workload_of_mae(const MaeShape& shape, std::int64_t micro_batch) {
 
 }  // namespace
 
-Workload workload_of(Objective& objective, std::int64_t micro_batch) {
+TrainingWork workload_of(Objective& objective, std::int64_t micro_batch) {
   if (auto* mae = dynamic_cast<MaeObjective*>(&objective)) {
     return workload_of_mae(mae->shape(), micro_batch);
   }

@@ -14,12 +14,12 @@ struct GemmShape {
 };
 
 /// What training one sample costs, and the products that most of it is made of.
-struct Workload {
+struct TrainingWork {
   /// Forward and backward (three times forward), matrix products and attention only; 0: unknown.
   double flops_per_sample = 0.0;
   std::vector<GemmShape> gemms;  // of one micro-batch, forward
 };
 
-Workload workload_of(Objective& objective, std::int64_t micro_batch);
+TrainingWork workload_of(Objective& objective, std::int64_t micro_batch);
 
 }  // namespace kiln

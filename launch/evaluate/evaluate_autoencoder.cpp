@@ -20,9 +20,9 @@ at::Tensor unit_range(const at::Tensor& pictures) {
   return pictures.permute({0, 3, 1, 2}).to(at::kDouble) / 255.0;
 }
 
-class Measurement {
+class AutoencoderMeasurement {
  public:
-  explicit Measurement(const Evaluated& evaluated)
+  explicit AutoencoderMeasurement(const Evaluated& evaluated)
       : evaluated_(evaluated),
         model_(dynamic_cast<AutoencoderObjective&>(evaluated.objective)),
         sums_(at::zeros({kNumColumns}, at::kDouble)),
@@ -109,6 +109,6 @@ class Measurement {
 
 }  // namespace
 
-Figures evaluate_autoencoder(const Evaluated& evaluated) { return Measurement(evaluated).run(); }
+Figures evaluate_autoencoder(const Evaluated& evaluated) { return AutoencoderMeasurement(evaluated).run(); }
 
 }  // namespace kiln

@@ -37,9 +37,9 @@ at::Tensor linear_errors(const LatentDiffusion& model, const Batch& batch,
   return errors;
 }
 
-class Likelihood {
+class DiffusionLikelihood {
  public:
-  explicit Likelihood(const Evaluated& evaluated)
+  explicit DiffusionLikelihood(const Evaluated& evaluated)
       : evaluated_(evaluated),
         model_(dynamic_cast<LatentDiffusion*>(&evaluated.objective)),
         seed_(static_cast<std::uint64_t>(evaluated.recipe.run.seed)) {
@@ -110,6 +110,6 @@ class Likelihood {
 
 }  // namespace
 
-Figures evaluate_likelihood(const Evaluated& evaluated) { return Likelihood(evaluated).run(); }
+Figures evaluate_likelihood(const Evaluated& evaluated) { return DiffusionLikelihood(evaluated).run(); }
 
 }  // namespace kiln

@@ -11,13 +11,12 @@
 #include "core/objective.h"
 #include "core/recipe/recipe.h"
 #include "launch/run/training_setup.h"
+#include "models/capabilities.h"
 
 // What `kiln eval` computes, and training with eval.every. All are collective, give the same
 // figures on every rank, and do not depend on the number of ranks.
 
 namespace kiln {
-
-using Figures = std::map<std::string, double>;
 
 struct Evaluated {
   Objective& objective;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/base/nearest_name.h"
 #include "core/report/progress_bar.h"
 #include "core/torch.h"
 #include "data/loader.h"
@@ -55,6 +56,11 @@ LabelledFeatures extract_features(Objective& objective, const OpenedData& data,
                                   const std::function<bool()>& should_stop) {
   auto* extractor = dynamic_cast<FeatureExtractor*>(&objective);
   if (!extractor) throw usage_error("this model has no features to evaluate");
+  const std::vector<std::string> poolings = extractor->poolings();
+  const std::string& pooling = pool.empty() ? poolings.front() : pool;
+  if (std::ranges::find(poolings, pooling) == poolings.end()) {
+    throw usage_error("{}", unknown_name("eval.pool", pooling, poolings));
+  }
   const std::int64_t all = data.source->num_samples();
   const std::int64_t count = max_samples > 0 ? std::min(max_samples, all) : all;
   LabelledFeatures result;
@@ -63,8 +69,7 @@ LabelledFeatures extract_features(Objective& objective, const OpenedData& data,
     if (!batch.tensors.contains("label")) {
       throw data_error("the dataset has no labels, which this evaluation needs");
     }
-    const auto features = extractor->features(batch);
-    const at::Tensor rows = (pool == "cls" ? features.cls : features.mean).cpu();
+    const at::Tensor rows = extractor->features(batch, pooling).cpu();
     if (!result.features.defined()) {
       result.features = at::zeros({count, rows.size(1)});
       result.labels = at::zeros({count}, at::kLong);

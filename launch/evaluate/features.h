@@ -27,7 +27,7 @@ void for_each_share(const BatchSource& source, std::int64_t count, Communicator&
 
 struct EvaluationStopped : std::exception {};
 
-/// Features of the first `max_samples` (0: all) samples, on every rank. `pool`: mean | cls. Throws
+/// Features of the first `max_samples` (0: all) samples, on every rank. `pool`: of FeatureExtractor; empty: its first. Throws
 /// Error(kUsage) for an objective without features, Error(kData) for a dataset without labels.
 LabelledFeatures extract_features(Objective& objective, const OpenedData& data,
                                   std::int64_t max_samples, const std::string& pool,

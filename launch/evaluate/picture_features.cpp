@@ -46,7 +46,7 @@ class EncoderFeatures final : public PictureFeatures {
     Batch batch;
     batch.num_samples = pictures.size(0);
     batch.tensors["image"] = pictures.to(device_);
-    return extractor_->features(batch).mean.cpu();
+    return extractor_->features(batch, extractor_->poolings().front()).cpu();
   }
   std::string id() const override { return "encoder " + hash_; }
 

@@ -52,9 +52,9 @@ std::int64_t sequence_length(const EncodeArgs& args, const TextModel& model,
   return std::min<std::int64_t>(trained.sequence_length.value_or(128), shape.max_positions);
 }
 
-class TextEncoder {
+class DatasetOfTexts {
  public:
-  TextEncoder(const EncodeArgs& args, World& world)
+  DatasetOfTexts(const EncodeArgs& args, World& world)
       : args_(args),
         world_(world),
         model_(open_text_model({.path = args.of, .overrides = {}})),
@@ -191,7 +191,7 @@ CommandResult encode_text(const EncodeArgs& args) {
   if (args.has_flips) throw usage_error("--flip is for images; '{}' is BERT", args.of);
   return run_in_world(600, [&](World& world) {
     at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
-    return TextEncoder(args, world).run();
+    return DatasetOfTexts(args, world).run();
   });
 }
 

@@ -128,11 +128,11 @@ std::optional<Loss> BertObjective::loss(const Batch& batch, const StepContext& c
   return loss;
 }
 
-BertObjective::Features BertObjective::features(const Batch& batch) {
+at::Tensor BertObjective::features(const Batch& batch, const std::string& pooling) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
   const at::Tensor x = at_least_fp32(network_->encode(bert_input(batch, "tokens"), none));
-  return {mean_of_words(x, batch).to(at::kFloat), x.select(1, 0).to(at::kFloat)};
+  return (pooling == "cls" ? x.select(1, 0) : mean_of_words(x, batch)).to(at::kFloat);
 }
 
 }  // namespace kiln

@@ -46,8 +46,9 @@ class BertObjective : public Objective, public FeatureExtractor {
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
+  std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
   /// Of the batch's tokens as they are, without masking. Padding does not count in the mean.
-  Features features(const Batch& batch) override;
+  at::Tensor features(const Batch& batch, const std::string& pooling) override;
 
  private:
   std::shared_ptr<Bert> network_;

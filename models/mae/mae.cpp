@@ -188,13 +188,13 @@ bool MaeObjective::is_recordable(std::size_t) const {
   return encoder.drop_path == 0.0 && encoder.channels <= MaskedPatches<float>::kMostChannels;
 }
 
-MaeObjective::Features MaeObjective::features(const Batch& batch) {
+at::Tensor MaeObjective::features(const Batch& batch, const std::string& pooling) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
   const at::Tensor patches = pixels_.normalise(patchify(batch.at("image"), network_->shape.patch));
   const at::Tensor x = network_->encode(to_weights_type(patches), {}, none);  // [B, 1 + L, D]
-  const at::Tensor tokens = x.narrow(1, 1, x.size(1) - 1);
-  return {tokens.mean(1, false, at::kFloat), x.select(1, 0).to(at::kFloat)};
+  if (pooling == "cls") return x.select(1, 0).to(at::kFloat);
+  return x.narrow(1, 1, x.size(1) - 1).mean(1, false, at::kFloat);
 }
 
 MaeObjective::Pictures MaeObjective::reconstruct(const Batch& batch) {

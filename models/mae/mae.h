@@ -92,7 +92,8 @@ class MaeObjective : public Objective, public FeatureExtractor, public Reconstru
                            std::size_t phase) override;
   bool is_recordable(std::size_t phase) const override;
   std::vector<Buffer> buffers() override;
-  Features features(const Batch& batch) override;
+  std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
+  at::Tensor features(const Batch& batch, const std::string& pooling) override;
   Pictures reconstruct(const Batch& batch) override;
 
  private:

@@ -204,12 +204,13 @@ std::optional<Loss> ClassifierObjective::loss(const Batch& batch, const StepCont
   return Loss{value, {{"accuracy", {correct, static_cast<double>(batch.num_samples)}}}};
 }
 
-ClassifierObjective::Features ClassifierObjective::features(const Batch& batch) {
+at::Tensor ClassifierObjective::features(const Batch& batch, const std::string& pooling) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
   const at::Tensor patches = patchify(pixels_.normalise(batch.at("image")), network_->shape.patch);
   const at::Tensor x = network_->encode(patches.to(network_->cls_token.scalar_type()), {}, none);
-  return {x.narrow(1, 1, x.size(1) - 1).mean(1, false, at::kFloat), x.select(1, 0).to(at::kFloat)};
+  if (pooling == "cls") return x.select(1, 0).to(at::kFloat);
+  return x.narrow(1, 1, x.size(1) - 1).mean(1, false, at::kFloat);
 }
 
 at::Tensor ClassifierObjective::scores(const Batch& batch) {

@@ -89,7 +89,8 @@ class ClassifierObjective : public Objective, public FeatureExtractor, public Cl
   std::vector<Buffer> buffers() override;
   Sums sums() override { return sums_; }
   void after_step(const StepContext& context, const Sums& sums) override;
-  Features features(const Batch& batch) override;
+  std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
+  at::Tensor features(const Batch& batch, const std::string& pooling) override;
   at::Tensor scores(const Batch& batch) override;
 
  private:

@@ -151,7 +151,7 @@ TEST_F(Probe, StandardisesAsABatchNormWithoutAffinePart) {
   torch::nn::BatchNorm1d norm(
       torch::nn::BatchNorm1dOptions(objective_.network().shape.dim).affine(false).eps(1e-6));
   const at::NoGradGuard no_grad;
-  const at::Tensor features = objective_.features(batch).cls;
+  const at::Tensor features = objective_.features(batch, "cls");
   const auto loss_after = [&](const at::Tensor& x) {
     const at::Tensor logits = objective_.network().head->forward(x);
     return at::cross_entropy_loss(logits, batch.at("label").to(at::kLong)).item<double>();
