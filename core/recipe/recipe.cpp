@@ -109,7 +109,6 @@ Recipe read_engine_sections(RecipeReader& reader) {
                {"constant", "linear", "linear_after_warmup", "cosine"});
   check_choice(reader, "parallel.reduce_dtype", recipe.parallel.reduce_dtype, {"fp32", "bf16"});
   check_choice(reader, "divergence.action", recipe.divergence.action, {"stop", "skip", "rollback"});
-  check_choice(reader, "eval.pool", recipe.eval.pool, {"mean", "cls"});
   check_length(reader, recipe.train);
   resolve_micro_batch(reader, recipe.train);
   resolve_learning_rate(reader, recipe.train, recipe.optimizer);
