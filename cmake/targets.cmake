@@ -30,6 +30,7 @@ function(kiln_use_precompiled target pch)
   endif()
 endfunction()
 
+set(kiln_test_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 # Test code need not be fast; unoptimised it compiles in half the time.
 set(kiln_test_options $<$<CONFIG:Release>:-O0>)
 # ccache wants precompiled headers without dates (clang), or their sources' text (g++).
@@ -118,12 +119,12 @@ function(kiln_test source)
       add_test(NAME ${name}.np${ranks} COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none
                -np ${ranks} $<TARGET_FILE:${name}>)
       set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${ranks}
-        ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_btl_vader_single_copy_mechanism=none"
+        ENVIRONMENT "${kiln_test_environment};OMPI_MCA_btl_vader_single_copy_mechanism=none;OMPI_MCA_smsc=^cma"
         LABELS "${ARG_LABELS}" SKIP_RETURN_CODE 77)
     endforeach()
   else()
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
-      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" SKIP_RETURN_CODE 77)
+      ENVIRONMENT "${kiln_test_environment}" SKIP_RETURN_CODE 77)
   endif()
 endfunction()

@@ -46,6 +46,6 @@ export PMIX_MCA_pcompress_base_silence_warning=1
 # It also looks where its build's packages put components, and an Open MPI installed there has others.
 export PMIX_MCA_mca_base_component_show_load_errors=0
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_smsc=^cma OMPI_MCA_rmaps_base_oversubscribe=1
 # Open MPI wants a way to other machines even where none is used.
 command -v ssh >/dev/null || export OMPI_MCA_plm_rsh_agent=sh

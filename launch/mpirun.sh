@@ -12,5 +12,5 @@ hosts=$1
 shift
 ranks=0
 for host in ${hosts//,/ }; do ranks=$((ranks + ${host##*:})); done
-exec mpirun -q -np "$ranks" --host "$hosts" --map-by slot --bind-to none -x NCCL_DEBUG \
+exec mpirun -np "$ranks" --host "$hosts" --map-by slot --bind-to none -x NCCL_DEBUG \
   "${KILN:-build/bin/kiln}" train "$@"

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 #include "core/base/error.h"
 #include "core/base/hash.h"
@@ -19,29 +20,29 @@
 #include "dist/local_communicator.h"
 #include "dist/mpi/mpi_check.h"
 #include "dist/mpi/mpi_communicator.h"
+#include "dist/mpi/mpi_parameters.h"
 
 namespace kiln {
 namespace {
 
 void start_mpi(int launched_size) {
-  // Where ranks cannot read each other's memory, messages go in pieces, by default three at a time:
-  // too few for a thread that sleeps between polls.
-  setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "32", /*overwrite=*/0);
+  set_rank_parameters();
   int provided = MPI_THREAD_SINGLE;
   KILN_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
   if (provided < MPI_THREAD_SERIALIZED) {
     throw communication_error(
-        "this MPI library allows calls from the main thread only: use an "
-        "Open MPI built with thread support");
+        "{} allows calls from the main thread only: use one built with thread support",
+        mpi_library());
   }
   int size = 1;
   KILN_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size));
   if (size != launched_size) {
+    // All ranks find it out; one message is enough.
+    if (launcher_rank().rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
     throw communication_error(
         "the launcher started {} processes, but to MPI this is one of {}: each would train on its "
-        "own. The launcher is not the one this MPI library belongs to: use mpirun of the same Open "
-        "MPI, or 'srun --mpi=pmix'.",
-        launched_size, size);
+        "own. This program runs with {}: start it with the mpirun of that, or 'srun --mpi=pmix'.",
+        launched_size, size, mpi_library());
   }
 }
 

@@ -99,9 +99,8 @@ std::vector<Finding> examine(const DoctorArgs& args, World& world) {
 }
 
 Finding finding_of(const Error& error) {
-  const std::string what = error.what();
-  const bool is_program = what.find("program") != std::string::npos;
-  return {is_program ? "program" : "MPI", what,
+  const bool is_program = error.code() == ExitCode::kUsage;  // ranks run different ones
+  return {is_program ? "program" : "MPI", error.what(),
           is_program ? "install the same build on every host, best in a shared folder"
                      : "start with the mpirun of the MPI this program was built with, or srun "
                        "--mpi=pmix; 'mpirun --version' and 'ldd' of the program tell them apart",

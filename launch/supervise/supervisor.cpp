@@ -13,6 +13,7 @@
 #include "core/checkpoint/checkpoint_reader.h"
 #include "core/recipe/recipe_reader.h"
 #include "core/report/log.h"
+#include "dist/mpi/mpi_parameters.h"
 #include "launch/run/own_program.h"
 #include "launch/supervise/attempt.h"
 
@@ -208,12 +209,7 @@ class Supervisor {
 void set_environment(const SupervisorOptions& options) {
   setenv("KILN_GRACE_S", fmt::format("{}", options.grace_s).c_str(), 1);
   if (isatty(STDERR_FILENO)) setenv("KILN_STDERR_IS_TERMINAL", "1", 1);
-  if (geteuid() != 0) return;
-  // mpirun refuses root unless told twice; who starts us as root means it.
-  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
-  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
-  // Containers forbid one process to read another's memory, and Open MPI complains at length.
-  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+  set_launcher_parameters();
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ fail() {
 }
 cached() { sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"; }
 hash_in() { sed -n 's/.*"weights_hash":"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1; }
-ranks() { mpirun -q --oversubscribe --bind-to none -np "$@"; }
+ranks() { mpirun --oversubscribe --bind-to none -np "$@"; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 echo "== install, and move"

@@ -130,8 +130,9 @@ std::vector<std::string> kiln(const std::vector<std::string>& words) {
 std::vector<std::string> mpirun(int ranks, const std::vector<std::string>& words) {
   setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
   setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-  std::vector<std::string> command = {"mpirun", "--oversubscribe",     "--bind-to", "none",
-                                      "-np",    std::to_string(ranks), "-q"};
+  setenv("OMPI_MCA_orte_execute_quiet", "1", 1);  // Open MPI 5 has no such word, nor the option -q
+  std::vector<std::string> command = {"mpirun", "--oversubscribe",    "--bind-to", "none",
+                                      "-np",    std::to_string(ranks)};
   command.insert(command.end(), words.begin(), words.end());
   return command;
 }

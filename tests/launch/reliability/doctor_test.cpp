@@ -87,6 +87,11 @@ TEST_F(Doctor, FindsALauncherOfAnotherMpi) {
                  "MPI");
 }
 
+// MPICH's and Intel's number them otherwise.
+TEST_F(Doctor, FindsALauncherOfTheOtherAbi) {
+  expect_finding(Words{"env", "PMI_RANK=0", "PMI_SIZE=2"} + doctor(), "MPI");
+}
+
 // A copy of the program with a byte more on one rank.
 TEST_F(Doctor, FindsAnotherProgram) {
   const auto copy = folder_ / "kiln";
