@@ -22,7 +22,7 @@ MAY_INCLUDE = {
 FAMILIES = "families"
 # "" is the top folder itself, "name.h" a single file of it.
 ROOMS = {
-    "core": ["base", "", "recipe", "report", "checkpoint", "device", "optimizer", "training"],
+    "core": ["base", "recipe", "", "report", "checkpoint", "device", "optimizer", "training"],
     "dist": ["", "mpi", "nccl"],
     "data": ["", "store", "tokenizer", "images", "text", "latents", "importers", "maintenance"],
     "models": ["kernels", "kernels/device", "operators", "capabilities.h", "layers", "measures",

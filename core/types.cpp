@@ -10,4 +10,10 @@ const at::Tensor& Batch::at(const std::string& name) const {
   return found->second;
 }
 
+double StepContext::value(const std::string& name) const {
+  const auto found = values.find(name);
+  KILN_CHECK(found != values.end(), "there is no schedule '{}' of this step", name);
+  return found->second;
+}
+
 }  // namespace kiln

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,11 @@ struct StepContext {
   std::int64_t global_batch = 0;
   std::uint64_t seed = 0;
   bool is_training = true;
+  /// Schedules of values (Objective::schedules) at samples_seen.
+  std::map<std::string, double> values = {};
+
+  /// One of them. A name that neither objective nor recipe gave is a bug.
+  double value(const std::string& name) const;
 };
 
 /// A trainable tensor as the optimizer sees it.
@@ -63,9 +69,15 @@ struct Parameter {
   at::Tensor tensor;      // leaf; FlatParameters re-points its storage
   bool has_decay = true;  // weight decay (and LAMB/LARS trust ratio) applies
   double lr_scale = 1.0;  // layer-wise decay and the like
+  /// Every element is brought back to [-bound, bound] after each update (WGAN); nothing: no bound.
+  std::optional<double> bound = std::nullopt;
+  /// Until so many samples have been seen: no update, no decay, no moments, and the optimizer's
+  /// count of its updates begins then. Its gradient counts in the norm all the same.
+  std::int64_t frozen_samples = 0;
 };
 
-/// Non-trainable state of a model: statistics, codebook usage. Saved; no part of weights_hash.
+/// Non-trainable state of a model: statistics, codebook usage, queues. Saved; no part of
+/// weights_hash.
 struct Buffer {
   std::string name;
   at::Tensor tensor;

@@ -40,7 +40,7 @@ struct FileImage {
   std::int32_t rank = 0;
   std::int32_t pid = 0;
   char host[64] = {};
-  PhaseSlot phase;
+  ActivitySlot phase;
   LaneImage lanes[kNumLanes];
   std::int64_t num_events = 0;  // ever; event i is at i % kNumEvents
   EventImage events[kNumEvents];
@@ -153,7 +153,7 @@ void open_flight_record(const std::filesystem::path& run_folder, int rank) {
   std::memcpy(file->magic, kMagic, sizeof(kMagic));
   r.image = file;
   r.folder = run_folder;
-  keep_phase_in(&file->phase);
+  keep_activity_in(&file->phase);
 }
 
 void record_called(FlightLane lane, const Operation& operation) {

@@ -15,7 +15,7 @@ struct State {
   std::string text;
   std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
   std::int64_t since_unix_ms = 0;
-  PhaseSlot* slot = nullptr;
+  ActivitySlot* slot = nullptr;
 };
 
 State& state() {
@@ -33,7 +33,7 @@ void write_slot(const State& from) {
 
 }  // namespace
 
-void set_phase(const std::string& text) {
+void set_activity(const std::string& text) {
   using namespace std::chrono;
   State& s = state();
   const std::lock_guard lock(s.mutex);
@@ -43,19 +43,20 @@ void set_phase(const std::string& text) {
   write_slot(s);
 }
 
-Phase current_phase() {
+Activity current_activity() {
   State& s = state();
   const std::lock_guard lock(s.mutex);
   const std::chrono::duration<double> age = std::chrono::steady_clock::now() - s.since;
   return {s.text, age.count()};
 }
 
-std::string describe_phase() {
-  const Phase phase = current_phase();
-  return phase.text.empty() ? "" : fmt::format("{} (for {:.0f} s)", phase.text, phase.seconds);
+std::string describe_activity() {
+  const Activity activity = current_activity();
+  return activity.text.empty() ? ""
+                               : fmt::format("{} (for {:.0f} s)", activity.text, activity.seconds);
 }
 
-void keep_phase_in(PhaseSlot* slot) {
+void keep_activity_in(ActivitySlot* slot) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
   s.slot = slot;

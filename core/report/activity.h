@@ -8,22 +8,22 @@ namespace kiln {
 /// What this process is doing, for the other ranks when they wait for it in vain: "compute step
 /// 12", "wait for shard-00042.h5", "save step 100". Set by the loop at each change; costs nothing
 /// to speak of. Thread safe.
-void set_phase(const std::string& text);
+void set_activity(const std::string& text);
 
-struct Phase {
+struct Activity {
   std::string text;
   double seconds = 0;  // since it began
 };
-Phase current_phase();
-/// "compute step 12 (for 61 s)"; empty before the first phase.
-std::string describe_phase();
+Activity current_activity();
+/// "compute step 12 (for 61 s)"; empty before the first one.
+std::string describe_activity();
 
-/// Where phases are also kept, from now on: memory that others can read when this process is dead
+/// Where it is also kept, from now on: memory that others can read when this process is dead
 /// or stuck. Owned by the caller, who never frees it.
-struct PhaseSlot {
+struct ActivitySlot {
   std::int64_t since_unix_ms = 0;
   char text[120] = {};
 };
-void keep_phase_in(PhaseSlot* slot);
+void keep_activity_in(ActivitySlot* slot);
 
 }  // namespace kiln

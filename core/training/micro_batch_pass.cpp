@@ -52,7 +52,7 @@ MicroBatchPass::MicroBatchPass(Objective& objective, std::size_t phase, Gradient
     recorder_ = make_recorder();
   } else {
     log_warning("run.cuda_graph: phase '{}' of this model cannot be recorded; it runs plain",
-                objective.phases().at(phase));
+                objective.phases().at(phase).name);
   }
 }
 
@@ -105,10 +105,10 @@ void MicroBatchPass::record(const Batch& batch, const StepContext& context) {
     // them its stream, for the plain passes that follow.
     output_ = with_each(*loss, [](const at::Tensor& x) { return x.detach(); });
   });
-  KILN_CHECK(phase_ > 0 || objective_.sums().empty(), "a recordable phase has sums");
+  KILN_CHECK(objective_.sums(phase_).empty(), "a recordable phase has sums");
   is_recorded_ = true;
-  log_info("run.cuda_graph: phase '{}' is replayed from step {} on", objective_.phases().at(phase_),
-           context.step + 1);
+  log_info("run.cuda_graph: phase '{}' is replayed from step {} on",
+           objective_.phases().at(phase_).name, context.step + 1);
 }
 
 Loss MicroBatchPass::replay(const Batch& batch, Place place) {

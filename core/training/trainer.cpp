@@ -58,7 +58,7 @@ ExitCode Trainer::run() {
     is_resting_.assign(phases_.size(), true);
     for (std::size_t i = 0; i < phases_.size() && is_good; ++i) is_good = train_phase(i, batches);
     wait_for_snapshot();
-    if (is_good) parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums()));
+    if (is_good) parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums(0)), {});
 
     ++step_;
     samples_seen_ += parts_.recipe.train.global_batch;
@@ -70,7 +70,7 @@ ExitCode Trainer::run() {
 
 /// False: the step was judged bad and has changed nothing.
 bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
-  set_phase(fmt::format("compute step {}", step_ + 1));
+  set_activity(fmt::format("compute step {}", step_ + 1));
   GradientExchange& exchange = phases_[index]->exchange();
   if (phases_.size() > 1) {
     for (const auto& phase : phases_) phase->flat().require_gradients(phase == phases_[index]);
@@ -86,12 +86,12 @@ bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) 
     is_resting_[index] = !loss;  // on all ranks or on none
     if (!loss) return true;
     tables_[index].add(batch.micro_batch, *loss);
-    if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums());
+    if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums(0));
   }
   tables_[index].end_step();
   {
     const Stopwatch stopwatch(report_.comm_wait_s);
-    set_phase(fmt::format("exchange gradients of step {}", step_ + 1));
+    set_activity(fmt::format("exchange gradients of step {}", step_ + 1));
     exchange.finish();
   }
   return update(index);
@@ -115,7 +115,7 @@ void Trainer::finish_step() {
   report_step();
   if (is_last_step() || is_due(parts_.recipe.checkpoint.every)) save();
   if (parts_.hooks.evaluate && (is_last_step() || is_due(parts_.recipe.eval.every))) {
-    set_phase(fmt::format("evaluate after step {}", step_));
+    set_activity(fmt::format("evaluate after step {}", step_));
     const auto began = Clock::now();
     parts_.hooks.evaluate(*this);          // while the checkpoint is being written
     last_report_ += Clock::now() - began;  // training's speed is what is reported
@@ -138,7 +138,7 @@ void Trainer::fetch_batches(std::int64_t first_sample) {
   upcoming_.clear();
   if (first_sample < end_samples_) {
     const Stopwatch stopwatch(report_.data_wait_s);
-    set_phase(fmt::format("wait for the data of samples {} and on", first_sample));
+    set_activity(fmt::format("wait for the data of samples {} and on", first_sample));
     if (wait_for_data()) upcoming_ = parts_.loader.next();
     arrivals_.begin(upcoming_);
   }
@@ -177,17 +177,17 @@ Trainer::Trainer(Parts parts)
   options.has_ema = ema_.is_on();
   options.is_sharded = recipe.parallel.shard_optimizer && parts_.communicator.size() > 1;
   options.bucket_bytes = std::llround(recipe.parallel.bucket_mb * 0x1p20);
-  const std::vector<std::string> names = parts_.objective.phases();
-  if (names.size() > 1 && parts_.communicator.size() > num_micro_batches_) {
+  const std::vector<Phase> phases = parts_.objective.phases();
+  if (phases.size() > 1 && parts_.communicator.size() > num_micro_batches_) {
     throw usage_error(
         "{} ranks for {} micro-batches: a model with several phases needs one for each rank; start "
         "fewer ranks or make train.micro_batch smaller",
         parts_.communicator.size(), num_micro_batches_);
   }
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    phases_.push_back(std::make_unique<TrainingPhase>(names[i], parts_.objective.parameters(i),
-                                                      options, parts_.make_exchange,
-                                                      parts_.communicator));
+  for (std::size_t i = 0; i < phases.size(); ++i) {
+    phases_.push_back(std::make_unique<TrainingPhase>(phases[i].name,
+                                                      parts_.objective.parameters(i), options,
+                                                      parts_.make_exchange, parts_.communicator));
     passes_.push_back(
         std::make_unique<MicroBatchPass>(parts_.objective, i, phases_.back()->exchange(),
                                          parts_.communicator.size() > 1, parts_.make_recorder));

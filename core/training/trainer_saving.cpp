@@ -24,7 +24,7 @@ void Trainer::settle_save(const StepVote::Result& agreed) {
 void Trainer::save() {
   if (!parts_.writer || saved_step_ == step_) return;
   finish_save();
-  set_phase(fmt::format("save step {}", step_));
+  set_activity(fmt::format("save step {}", step_));
   CheckpointState state = parts_.header;
   state.step = step_;
   state.samples_seen = samples_seen_;

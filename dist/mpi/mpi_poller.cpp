@@ -112,7 +112,7 @@ RankStatus MpiPoller::own_status() const {
     copy_text(operation_->describe(), status.operation);
     status.waiting_s = std::chrono::duration<double>(Clock::now() - started_).count();
   }
-  copy_text(describe_phase(), status.phase);
+  copy_text(describe_activity(), status.phase);
   return status;
 }
 

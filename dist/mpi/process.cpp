@@ -85,7 +85,7 @@ Process::Process(ProcessOptions options) {
 }
 
 Process::~Process() {
-  if (has_mpi_) set_phase("wait for all ranks to end");
+  if (has_mpi_) set_activity("wait for all ranks to end");
   communicator_.reset();
   if (has_mpi_ && std::uncaught_exceptions() == 0) MPI_Finalize();
 }

@@ -56,7 +56,7 @@ void import_checkpoint(const std::filesystem::path& folder, const std::filesyste
       state.weights.push_back(whole_piece(parameter.name, parameter.tensor));
     }
   }
-  for (const Buffer& buffer : imported.objective->buffers()) {
+  for (const Buffer& buffer : saved_buffers(*imported.objective)) {
     state.weights.push_back(whole_piece("buffer/" + buffer.name, buffer.tensor));
   }
   CheckpointWriter writer({.run_dir = out, .attempt = run.attempt(), .async = false});

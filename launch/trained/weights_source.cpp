@@ -44,7 +44,7 @@ WeightsSource WeightsSource::open(const std::filesystem::path& path) {
     for (const Parameter& parameter : all_parameters(*imported.objective)) {
       source.impl_->tensors[parameter.name] = parameter.tensor.detach();
     }
-    for (const Buffer& buffer : imported.objective->buffers()) {
+    for (const Buffer& buffer : saved_buffers(*imported.objective)) {
       source.impl_->tensors["buffer/" + buffer.name] = buffer.tensor;
     }
   } else {
@@ -132,7 +132,8 @@ void load_objective(const WeightsSource& source, Objective& objective, bool pref
     const std::string average = "ema/" + parameter.name;
     load(prefer_average && source.contains(average) ? average : parameter.name, parameter.tensor);
   }
-  for (const Buffer& buffer : objective.buffers()) load("buffer/" + buffer.name, buffer.tensor);
+  for (const Buffer& buffer : saved_buffers(objective))
+    load("buffer/" + buffer.name, buffer.tensor);
   if (!missing.empty()) {
     throw checkpoint_error("'{}' lacks tensors of this model, or has them in other shapes: {}",
                            source.name(), missing);

@@ -77,9 +77,9 @@ void AutoencoderObjective::initialise(std::uint64_t seed) {
   }
 }
 
-std::vector<std::string> AutoencoderObjective::phases() const {
-  if (!discriminator_) return {"all"};
-  return {"generator", kDiscriminator};
+std::vector<Phase> AutoencoderObjective::phases() const {
+  if (!discriminator_) return Objective::phases();
+  return {Phase{.name = "generator"}, Phase{.name = kDiscriminator}};
 }
 
 std::vector<Parameter> AutoencoderObjective::parameters(std::size_t phase) {
@@ -239,9 +239,9 @@ Loss AutoencoderObjective::discriminator_loss(const Batch& batch) {
   return result;
 }
 
-Sums AutoencoderObjective::sums() { return sums_; }
+Sums AutoencoderObjective::sums(std::size_t phase) { return phase == 0 ? sums_ : Sums{}; }
 
-void AutoencoderObjective::after_step(const StepContext& context, const Sums& sums) {
+void AutoencoderObjective::after_step(const StepContext& context, const Sums& sums, const Rows&) {
   const bool is_time_to_warn = context.step % kStepsBetweenWarnings == kStepsBetweenWarnings - 1;
   if (const auto found = sums.find(kLogitSum); is_time_to_warn && found != sums.end()) {
     const double logit = found->second[0].item<double>() / found->second[1].item<double>();

@@ -47,13 +47,13 @@ class AutoencoderObjective : public Objective, public Reconstructor {
 
   torch::nn::Module& module() override { return *network_; }
   void prepare(Batch& batch, std::uint64_t seed) const override;
-  std::vector<std::string> phases() const override;
+  std::vector<Phase> phases() const override;
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
   std::vector<Buffer> buffers() override;
-  Sums sums() override;
-  void after_step(const StepContext& context, const Sums& sums) override;
+  Sums sums(std::size_t phase) override;
+  void after_step(const StepContext& context, const Sums& sums, const Rows& rows) override;
   Pictures reconstruct(const Batch& batch) override;
   /// uint8 [B, H, W, C] on the host, from the posterior's mean or the nearest codes.
   struct Reconstructed {

@@ -146,7 +146,7 @@ void ClassifierObjective::prepare(Batch& batch, std::uint64_t) const {
   batch.denominators["samples"] = static_cast<double>(batch.num_samples);
 }
 
-void ClassifierObjective::after_step(const StepContext&, const Sums& sums) {
+void ClassifierObjective::after_step(const StepContext&, const Sums& sums, const Rows&) {
   if (!network_->classifier.is_probe) return;
   const at::NoGradGuard no_grad;
   const at::Tensor count = sums.at("count");

@@ -87,8 +87,8 @@ class ClassifierObjective : public Objective, public FeatureExtractor, public Cl
                            std::size_t phase) override;
   /// A probe's include the frozen encoder.
   std::vector<Buffer> buffers() override;
-  Sums sums() override { return sums_; }
-  void after_step(const StepContext& context, const Sums& sums) override;
+  Sums sums(std::size_t) override { return sums_; }
+  void after_step(const StepContext& context, const Sums& sums, const Rows& rows) override;
   std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
   at::Tensor features(const Batch& batch, const std::string& pooling) override;
   at::Tensor scores(const Batch& batch) override;

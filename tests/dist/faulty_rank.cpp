@@ -23,7 +23,7 @@ void have_fault(const std::string& fault) {
   if (fault == "kill") raise(SIGKILL);
   if (fault == "throw") throw data_error("shard-00042.h5 is cut short");
   if (fault == "stall") {
-    set_phase("wait for shard-00042.h5");
+    set_activity("wait for shard-00042.h5");
     std::this_thread::sleep_for(std::chrono::seconds(60));
   }
 }
@@ -31,7 +31,7 @@ void have_fault(const std::string& fault) {
 CommandResult run_steps(World& world, const std::string& fault, const std::string& folder) {
   open_flight_record(folder, world.rank());
   for (int step = 1; step <= 6; ++step) {
-    set_phase("compute step " + std::to_string(step));
+    set_activity("compute step " + std::to_string(step));
     if (world.rank() == 1 && step == 4) have_fault(fault);
     if (world.rank() == 1 && step == 5 && fault == "skip") continue;
     world.communicator().barrier();

@@ -30,7 +30,7 @@ class FlightRecorderTest : public testing::Test {
     const pid_t pid = fork();
     if (pid == 0) {
       open_flight_record(folder_, rank);
-      set_phase("wait for shard-00042.h5");
+      set_activity("wait for shard-00042.h5");
       for (std::int64_t i = 1; i <= num_called; ++i) record_called(FlightLane::kHost, barrier(i));
       raise(SIGSTOP);
       _exit(0);
@@ -49,7 +49,7 @@ class FlightRecorderTest : public testing::Test {
 
 TEST_F(FlightRecorderTest, KeepsCallsAndPhase) {
   open_flight_record(folder_, 3);
-  set_phase("compute step 12");
+  set_activity("compute step 12");
   record_called(FlightLane::kHost, barrier(41));
   record_called(FlightLane::kHost, barrier(42));
   record_done(FlightLane::kHost, barrier(41));

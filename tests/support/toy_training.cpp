@@ -54,9 +54,9 @@ void Objective::prepare(Batch& batch, std::uint64_t) const {
   batch.denominators["targets"] = mask.sum().item<double>();
 }
 
-std::vector<std::string> Objective::phases() const {
-  return num_phases_ == 1 ? std::vector<std::string>{"all"}
-                          : std::vector<std::string>{"first", "second"};
+std::vector<Phase> Objective::phases() const {
+  if (num_phases_ == 1) return kiln::Objective::phases();
+  return {Phase{.name = "first"}, Phase{.name = "second"}};
 }
 
 std::vector<Parameter> Objective::parameters(std::size_t phase) {
@@ -88,8 +88,10 @@ std::optional<Loss> Objective::loss(const Batch& batch, const StepContext& conte
 }
 
 std::vector<Buffer> Objective::buffers() { return {{"usage", usage_}}; }
-Sums Objective::sums() { return has_recordable ? Sums{} : Sums{{"usage", last_usage_}}; }
-void Objective::after_step(const StepContext&, const Sums& sums) {
+Sums Objective::sums(std::size_t phase) {
+  return has_recordable || phase > 0 ? Sums{} : Sums{{"usage", last_usage_}};
+}
+void Objective::after_step(const StepContext&, const Sums& sums, const Rows&) {
   if (!has_recordable) usage_.mul_(0.9).add_(sums.at("usage"));
 }
 

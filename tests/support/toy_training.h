@@ -30,14 +30,14 @@ class Objective final : public kiln::Objective {
 
   torch::nn::Module& module() override;
   void prepare(Batch& batch, std::uint64_t seed) const override;
-  std::vector<std::string> phases() const override;
+  std::vector<Phase> phases() const override;
   std::vector<Parameter> parameters(std::size_t phase) override;
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
   bool is_recordable(std::size_t phase) const override { return has_recordable && phase == 0; }
   std::vector<Buffer> buffers() override;
-  Sums sums() override;
-  void after_step(const StepContext& context, const Sums& sums) override;
+  Sums sums(std::size_t phase) override;
+  void after_step(const StepContext& context, const Sums& sums, const Rows& rows) override;
 
   /// The loss of this micro-batch is multiplied by broken_factor, in broken_step or (-1) in all.
   std::int64_t broken_micro_batch = -1;

@@ -197,7 +197,9 @@ TEST(AutoencoderObjective, DiscriminatorRestsUntilItsStep) {
   options.discriminator_channels = 8;
   const auto objective = tiny(options);
   const Batch batch = image_batch(0, 4, *objective);
-  ASSERT_EQ(objective->phases(), (std::vector<std::string>{"generator", "discriminator"}));
+  std::vector<std::string> names;
+  for (const Phase& phase : objective->phases()) names.push_back(phase.name);
+  ASSERT_EQ(names, (std::vector<std::string>{"generator", "discriminator"}));
   EXPECT_FALSE(objective->loss(batch, StepContext{.step = 4, .global_batch = 4}, 1).has_value());
   EXPECT_TRUE(objective->loss(batch, StepContext{.step = 5, .global_batch = 4}, 1).has_value());
   const auto has_adversary = [&](std::int64_t step) {
@@ -223,7 +225,7 @@ TEST(AutoencoderObjective, SumsTellTheDiscriminatorsLogitOfTheGlobalBatch) {
   options.discriminator_channels = 8;
   const auto objective = tiny(options);
   const auto loss = objective->loss(image_batch(0, 4, *objective), {.global_batch = 4}, 0);
-  const Sums sums = objective->sums();
+  const Sums sums = objective->sums(0);
   EXPECT_EQ(sums.at("adversary.logit")[1].item<double>(), 4.0);
   EXPECT_NEAR(sums.at("adversary.logit")[0].item<double>(),
               -loss->metrics.at("adversarial").first.item<double>(), 1e-6);

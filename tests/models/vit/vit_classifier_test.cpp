@@ -157,7 +157,7 @@ TEST_F(Probe, StandardisesAsABatchNormWithoutAffinePart) {
     return at::cross_entropy_loss(logits, batch.at("label").to(at::kLong)).item<double>();
   };
   EXPECT_NEAR(loss_of(objective_, batch, true), loss_after(norm->forward(features)), 1e-5);
-  objective_.after_step({}, objective_.sums());
+  objective_.after_step({}, objective_.sums(0), {});
   EXPECT_TRUE(at::allclose(objective_.network().feature_mean, norm->running_mean, 0, 1e-6));
   EXPECT_TRUE(at::allclose(objective_.network().feature_var, norm->running_var, 1e-4, 1e-6));
   norm->eval();
