@@ -22,8 +22,8 @@ const std::vector<Command>& command_table() {
        declare_doctor},
       {"replay", "Repeats one step of a run: a bad sample, or bad hardware?", true, declare_replay},
       {"bench", "Measures, beside the ceiling of the machine.", true, declare_bench},
-      {"report", "Writes RUN/report.html: curves, pictures, evaluations, where the time went.",
-       false, declare_report},
+      {"report", "Writes one HTML page of a run, or of several laid over one another.", false,
+       declare_report},
       {"tokenizer", "Learns a WordPiece vocabulary; encodes text with one.", true,
        declare_tokenizer},
   };

@@ -1,8 +1,10 @@
 #include "launch/report/report.h"
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 #include <memory>
+#include <vector>
 
 #include "core/base/launcher_rank.h"
 #include "launch/commands/command.h"
@@ -10,12 +12,21 @@
 namespace kiln {
 
 std::function<CommandResult()> declare_report(CLI::App& app) {
-  auto run = std::make_shared<std::string>();
-  app.add_option("run", *run, "Run folder; the run may still be going on.")->required();
+  struct Args {
+    std::vector<std::filesystem::path> runs;
+    std::filesystem::path out;
+  };
+  auto args = std::make_shared<Args>();
+  app.add_option("runs", args->runs,
+                 "Run folders; a run may still be going on. Several are laid over one another.")
+      ->required();
+  app.add_option("--out", args->out, "Where the page goes; report.html in the first run's folder.");
   set_examples(app,
-               "  kiln report runs/mae_tiny_fashion      writes runs/mae_tiny_fashion/report.html");
-  return [run] {
-    if (launcher_rank().rank == 0) std::cout << write_report(*run).string() << "\n";
+               "  kiln report runs/mae_tiny_fashion      writes runs/mae_tiny_fashion/report.html\n"
+               "  kiln report runs/a runs/b --out both.html");
+  return [args] {
+    if (launcher_rank().rank == 0)
+      std::cout << write_report(args->runs, args->out).string() << "\n";
     return CommandResult{};
   };
 }

@@ -1,12 +1,16 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 namespace kiln {
 
-/// Writes RUN/report.html: figures, curves, pictures, evaluations, where the time went, checkpoints
-/// and the recipe of a run, in one file that needs no other. Returns its path. May be called while
-/// the run is going on. Throws Error(kUsage) when the folder is not a run's.
-std::filesystem::path write_report(const std::filesystem::path& run_folder);
+/// Writes one HTML page that needs no other file and no network: figures, curves, pictures,
+/// evaluations, where the time went, checkpoints and the recipe of a run, or of several laid over
+/// one another. Runs may be going on. `out` is a file or a folder for report.html; empty means the
+/// folder of the first run. Returns the page's path. Throws Error(kUsage) when a folder is not a run's
+/// and when `out` is in no folder.
+std::filesystem::path write_report(const std::vector<std::filesystem::path>& run_folders,
+                                   const std::filesystem::path& out = {});
 
 }  // namespace kiln

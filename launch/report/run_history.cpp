@@ -33,6 +33,8 @@ void add_times(const json& line, RunHistory& history) {
   history.total_s += samples / speed;
   history.data_wait_s += number(line, "data_wait_s");
   history.comm_wait_s += number(line, "comm_wait_s");
+  history.clock.samples.push_back(number(line, "samples"));
+  history.clock.values.push_back(history.total_s);
 }
 
 void add_line(const json& line, RunHistory& history) {

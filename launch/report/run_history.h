@@ -20,6 +20,9 @@ struct RunHistory {
   std::int64_t last_samples = 0;
   std::map<std::string, Curve> curves;  // "loss", "lr", "eval/knn_accuracy", ...
 
+  /// Seconds spent in steps until so many samples had been seen.
+  Curve clock;
+
   // Seconds of rank 0, summed over the run.
   double total_s = 0.0;
   double data_wait_s = 0.0;

@@ -1,4 +1,5 @@
-kiln_test(launch/report_test.cpp DEPS launch LIBS kiln::test_program)
+kiln_test(launch/report/report_test.cpp DEPS launch LIBS kiln::test_program)
+kiln_test(launch/report/page_test.cpp DEPS launch LIBS kiln::test_program)
 
 # Tests that train with the real binary.
 kiln_test_library(test_run SOURCES launch/fixtures/diffusion_fixture.cpp launch/fixtures/families.cpp
