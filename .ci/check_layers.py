@@ -24,7 +24,8 @@ FAMILIES = "families"
 ROOMS = {
     "core": ["base", "recipe", "", "report", "checkpoint", "device", "optimizer", "training"],
     "dist": ["", "mpi", "nccl"],
-    "data": ["", "store", "tokenizer", "images", "text", "latents", "importers", "maintenance"],
+    "data": ["", "store", "tokenizer", "images", "views", "text", "latents", "kinds.h", "kinds.cpp",
+             "importers", "maintenance"],
     "models": ["kernels", "kernels/device", "operators", "capabilities.h", "layers", "measures",
                "interchange", FAMILIES, ""],
     "launch": ["run", "trained", "generate", "evaluate", "train", "interchange", "report", "supervise",

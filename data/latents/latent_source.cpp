@@ -84,11 +84,10 @@ DatasetInfo describe_latents(const Dataset& dataset) {
   info.width = field.shape[2];
   info.class_names = dataset.manifest().class_names;
   const auto& attributes = dataset.manifest().attributes;
-  if (const auto found = attributes.find("autoencoder_hash"); found != attributes.end()) {
-    info.autoencoder_hash = found->second;
-  }
-  if (const auto found = attributes.find("latent_scale"); found != attributes.end()) {
-    info.latent_scale = std::stod(found->second);
+  for (const char* name : {"autoencoder_hash", "latent_scale"}) {
+    if (const auto found = attributes.find(name); found != attributes.end()) {
+      info.facts[name] = found->second;
+    }
   }
   return info;
 }

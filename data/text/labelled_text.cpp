@@ -153,8 +153,8 @@ LabelledText open_labelled_text(const fs::path& path, const LabelledTextOptions&
   opened.info.class_names = classes;
   opened.info.vocab_size = tokenizer.vocabulary().size();
   opened.info.sequence_length = options.sequence_length;
-  opened.info.tokenizer_hash = tokenizer.hash();
-  opened.info.mask_token = tokenizer.vocabulary().mask();
+  opened.info.identity["tokenizer"] = tokenizer.hash();
+  opened.info.facts["mask_token"] = std::to_string(tokenizer.vocabulary().mask());
   opened.source = std::move(source);
   return opened;
 }

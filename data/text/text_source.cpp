@@ -94,9 +94,9 @@ DatasetInfo describe_text(const TokenStream& stream, const TextOptions& options)
   info.fingerprint = stream.dataset().manifest().fingerprint();
   info.vocab_size = vocabulary.size();
   info.sequence_length = options.sequence_length;
-  info.tokenizer_hash = stream.tokenizer().hash();
-  info.mask_token = vocabulary.mask();
-  info.has_pairs = options.pairs != "none";
+  info.identity["tokenizer"] = stream.tokenizer().hash();
+  info.facts["mask_token"] = std::to_string(vocabulary.mask());
+  info.facts["has_pairs"] = options.pairs != "none" ? "true" : "false";
   info.num_samples =
       make_text_source(std::shared_ptr<const TokenStream>(&stream, [](const TokenStream*) {}),
                        options, 0)

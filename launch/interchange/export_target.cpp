@@ -26,7 +26,7 @@ LatentFacts facts_of_latents(const std::filesystem::path& path) {
     facts = {options.latent_scale, options.autoencoder_hash};
   } else {
     const DatasetInfo info = describe_latents(Dataset(path));
-    facts = {info.latent_scale, info.autoencoder_hash};
+    facts = {info.number("latent_scale"), info.fact("autoencoder_hash")};
   }
   if (facts.scale > 0.0 && !facts.autoencoder_hash.empty()) return facts;
   throw usage_error(

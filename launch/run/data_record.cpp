@@ -1,6 +1,7 @@
 #include "launch/run/data_record.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/file_io.h"
@@ -13,19 +14,16 @@ std::filesystem::path file_of(const std::filesystem::path& run) { return run / "
 }  // namespace
 
 void write_data_info(const std::filesystem::path& run, const DatasetInfo& data) {
-  const nlohmann::ordered_json json = {{"kind", data.kind},
-                                       {"channels", data.channels},
-                                       {"height", data.height},
-                                       {"width", data.width},
-                                       {"mean", data.mean},
-                                       {"std", data.std},
-                                       {"class_names", data.class_names},
-                                       {"autoencoder_hash", data.autoencoder_hash},
-                                       {"latent_scale", data.latent_scale},
-                                       {"vocab_size", data.vocab_size},
-                                       {"sequence_length", data.sequence_length},
-                                       {"has_pairs", data.has_pairs},
-                                       {"mask_token", data.mask_token}};
+  nlohmann::ordered_json json = {{"kind", data.kind},
+                                 {"channels", data.channels},
+                                 {"height", data.height},
+                                 {"width", data.width},
+                                 {"mean", data.mean},
+                                 {"std", data.std},
+                                 {"class_names", data.class_names},
+                                 {"vocab_size", data.vocab_size},
+                                 {"sequence_length", data.sequence_length}};
+  for (const auto& [name, value] : data.facts) json[name] = value;
   write_file_atomically(posix_file_system(), file_of(run), json.dump(1) + "\n");
 }
 
@@ -33,7 +31,11 @@ DatasetInfo read_data_info(const std::filesystem::path& run) {
   const auto json = nlohmann::json::parse(read_text_file(file_of(run)), nullptr, false);
   if (!json.is_object()) throw checkpoint_error("{}: damaged", file_of(run).string());
   DatasetInfo data;
-  const auto read = [&](const char* key, auto& value) { json.at(key).get_to(value); };
+  std::set<std::string> known;
+  const auto read = [&](const char* key, auto& value) {
+    json.at(key).get_to(value);
+    known.insert(key);
+  };
   read("kind", data.kind);
   read("channels", data.channels);
   read("height", data.height);
@@ -41,12 +43,13 @@ DatasetInfo read_data_info(const std::filesystem::path& run) {
   read("mean", data.mean);
   read("std", data.std);
   read("class_names", data.class_names);
-  read("autoencoder_hash", data.autoencoder_hash);
-  read("latent_scale", data.latent_scale);
   read("vocab_size", data.vocab_size);
   read("sequence_length", data.sequence_length);
-  read("has_pairs", data.has_pairs);
-  read("mask_token", data.mask_token);
+  // All others are facts. Older files hold some as numbers and truth values.
+  for (const auto& [name, value] : json.items()) {
+    if (known.contains(name)) continue;
+    data.facts[name] = value.is_string() ? value.get<std::string>() : value.dump();
+  }
   return data;
 }
 

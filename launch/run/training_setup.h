@@ -5,27 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "core/dataset_info.h"
 #include "core/objective.h"
 #include "core/recipe/recipe_reader.h"
-#include "data/batch_source.h"
-#include "data/sample_order.h"
+#include "data/kinds.h"
 
 namespace kiln {
-
-/// A dataset as a recipe's [data] section wants it read.
-struct OpenedData {
-  DatasetInfo info;
-  std::shared_ptr<const BatchSource> source;
-  SampleOrderOptions order;
-  std::int64_t workers = 0;  // threads that read; 0: one per core
-};
-
-enum class DataUse { kTraining, kEvaluation };  // evaluation: no random crop, no flip
-
-/// Reads [data] through `reader`. `path`: instead of data.path, where not empty.
-OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::string& kind,
-                     DataUse use, const std::string& path = "");
 
 /// Everything a recipe says, as objects: the same on every rank.
 struct TrainingSetup {

@@ -3,8 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/file_io.h"
 #include "core/torch.h"
-#include "data/options.h"
-#include "data/text/text_options.h"
+#include "data/kinds.h"
 #include "launch/run/data_record.h"
 #include "launch/trained/weights_source.h"
 #include "models/interchange/huggingface.h"
@@ -22,11 +21,8 @@ RecipeReader reader_of_hub_folder(const TargetArgs& args) {
 /// What a model imported without a dataset expects of its data.
 OpenedData recorded_data(EvalTarget& target) {
   DataOptions data;
-  ImageOptions image;
-  TextOptions text;
   target.reader.read("data", data);
-  target.reader.read("data", image);
-  target.reader.read("data", text);
+  find_data_kind(target.data_kind).describe(target.reader);
   OpenedData opened;
   opened.info = read_data_info(target.run_folder);
   return opened;

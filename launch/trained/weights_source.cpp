@@ -79,12 +79,13 @@ std::string WeightsSource::tokenizer_hash() const {
 
 void check_tokenizer(const WeightsSource& source, const DatasetInfo& data) {
   const std::string trained_with = source.tokenizer_hash();
-  if (trained_with.empty() || data.tokenizer_hash.empty()) return;
-  if (trained_with == data.tokenizer_hash) return;
+  const auto found = data.identity.find("tokenizer");
+  if (trained_with.empty() || found == data.identity.end()) return;
+  if (trained_with == found->second) return;
   throw data_error(
       "'{}' was trained with tokenizer {}, the text was made with {}: its ids mean other words. "
       "Import the text with the vocab.txt of the dataset the model was trained on",
-      source.name(), trained_with, data.tokenizer_hash);
+      source.name(), trained_with, found->second);
 }
 
 std::function<at::Tensor(const std::string&, Range)> weights_or_initial(

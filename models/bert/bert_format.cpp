@@ -45,7 +45,7 @@ InterchangeFormat::Made make_bert(const nlohmann::json& config, const NamedTenso
   made.data.kind = "text";
   made.data.vocab_size = shape.vocab_size;
   made.data.sequence_length = shape.max_positions;
-  made.data.has_pairs = shape.has_pair_head;
+  made.data.facts["has_pairs"] = shape.has_pair_head ? "true" : "false";
   BertOptions options = BertOptions::of(shape);
   made.recipe = model_section(options);
   made.objective = std::make_unique<BertObjective>(shape, options.masking_options(made.data),

@@ -70,7 +70,7 @@ BertShape BertOptions::shape(const DatasetInfo& data) const {
   shape.dropout = dropout;
   shape.attention_dropout = attention_dropout;
   shape.has_mlm_head = head == "mlm";
-  shape.has_pair_head = shape.has_mlm_head && data.has_pairs;
+  shape.has_pair_head = shape.has_mlm_head && data.is("has_pairs");
   shape.has_pooler = shape.has_pair_head || head == "pooler";
   return shape;
 }
@@ -83,7 +83,7 @@ MaskingOptions BertOptions::masking_options(const DatasetInfo& data) const {
   options.share = mask_share;
   options.max_predictions = max_predictions;
   options.vocab_size = data.vocab_size;
-  options.mask_token = data.mask_token;
+  options.mask_token = data.integer("mask_token");
   return options;
 }
 

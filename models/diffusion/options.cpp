@@ -98,16 +98,20 @@ std::vector<std::string> LatentDiffusionOptions::resolve(const DatasetInfo& data
     problems.push_back(
         fmt::format("model.label_dropout = {}: expected 0 to below 1", label_dropout));
   }
-  if (latent_scale == 0.0) latent_scale = data.latent_scale > 0.0 ? data.latent_scale : 1.0;
+  if (latent_scale == 0.0) {
+    const double measured = data.number("latent_scale");
+    latent_scale = measured > 0.0 ? measured : 1.0;
+  }
   if (latent_scale < 0.0) {
     problems.push_back(fmt::format("model.latent_scale = {}: expected more than 0", latent_scale));
   }
-  if (autoencoder_hash.empty()) autoencoder_hash = data.autoencoder_hash;
-  if (autoencoder_hash != data.autoencoder_hash) {
+  const std::string theirs = data.fact("autoencoder_hash");
+  if (autoencoder_hash.empty()) autoencoder_hash = theirs;
+  if (autoencoder_hash != theirs) {
     problems.push_back(fmt::format(
         "the dataset's latents are of another autoencoder: its hash is {}, model.autoencoder_hash "
         "is {}; encode the images again with `kiln encode`",
-        data.autoencoder_hash, autoencoder_hash));
+        theirs, autoencoder_hash));
   }
   return problems;
 }

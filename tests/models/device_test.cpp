@@ -61,8 +61,8 @@ Trial bert(at::ScalarType type) {
   data.kind = "text";
   data.vocab_size = 61;
   data.sequence_length = 17;
-  data.mask_token = 4;
-  data.has_pairs = true;
+  data.facts["mask_token"] = "4";
+  data.facts["has_pairs"] = "true";
   BertOptions options;
   options.preset = "tiny";
   options.dim = 48;

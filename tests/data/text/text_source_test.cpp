@@ -177,7 +177,7 @@ TEST_F(TextSourceTest, DescribesItselfAndRefusesWhatCannotBe) {
   const DatasetInfo info = describe_text(*tokens, {.sequence_length = 16});
   EXPECT_EQ(info.kind, "text");
   EXPECT_EQ(info.vocab_size, 306);
-  EXPECT_EQ(info.mask_token, 4);
+  EXPECT_EQ(info.integer("mask_token"), 4);
   EXPECT_EQ(info.num_samples, 1);
   EXPECT_THROW(describe_text(*tokens, {.sequence_length = 4}), Error);
   EXPECT_THROW(describe_text(*tokens, {.pairs = "both"}), Error);

@@ -18,8 +18,8 @@ DatasetInfo make_data(bool has_pairs = false) {
   data.kind = "text";
   data.vocab_size = 50;
   data.sequence_length = kLength;
-  data.mask_token = 4;
-  data.has_pairs = has_pairs;
+  data.facts["mask_token"] = "4";
+  data.facts["has_pairs"] = has_pairs ? "true" : "false";
   return data;
 }
 
