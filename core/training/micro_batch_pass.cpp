@@ -1,6 +1,7 @@
 #include "core/training/micro_batch_pass.h"
 
 #include "core/base/error.h"
+#include "core/optimizer/flat_backward.h"
 #include "core/report/log.h"
 #include "core/torch.h"
 
@@ -42,6 +43,11 @@ Loss with_each(const Loss& loss, const Function& function) {
   return result;
 }
 
+void run_backward(const Loss& loss) {
+  const FlatBackward scope;
+  loss.value.backward();
+}
+
 }  // namespace
 
 MicroBatchPass::MicroBatchPass(Objective& objective, std::size_t phase, GradientExchange& exchange,
@@ -81,7 +87,7 @@ std::optional<Loss> MicroBatchPass::run_plain(const Batch& batch, const StepCont
   if (!loss) return loss;
   if (place.is_first) exchange_.begin_step();
   exchange_.begin(batch.micro_batch, place.is_last);
-  loss->value.backward();
+  run_backward(*loss);
   exchange_.end_micro_batch();
   return loss;
 }
@@ -100,7 +106,7 @@ void MicroBatchPass::record(const Batch& batch, const StepContext& context) {
   recorder_->record([this, context] {
     const std::optional<Loss> loss = objective_.loss(recorded_, context, phase_);
     KILN_CHECK(loss.has_value(), "a recordable phase rests");
-    loss->value.backward();
+    run_backward(*loss);
     // Without its history, which would keep the recording's accumulators of gradients, and with
     // them its stream, for the plain passes that follow.
     output_ = with_each(*loss, [](const at::Tensor& x) { return x.detach(); });

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/checkpoint/checkpoint_reader.h"
+#include "core/optimizer/flat_backward.h"
 #include "core/report/log.h"
 #include "core/torch.h"
 #include "core/training/trainer.h"
@@ -185,7 +186,10 @@ class Replay {
       const std::optional<Loss> loss = setup_.objective->loss(batch, context(), 0);
       if (!loss) return 0.0;
       exchange.begin(batch.micro_batch, &batch == &batches_.back());
-      loss->value.backward();
+      {
+        const FlatBackward scope;
+        loss->value.backward();
+      }
       exchange.end_micro_batch();
     }
     exchange.finish();

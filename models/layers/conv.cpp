@@ -13,7 +13,6 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel,
 
 at::Tensor Conv2d::forward(const at::Tensor& x) const {
   const ConvWeights weights{weight, bias, stride, padding};
-  // The fused one's gradients go where the step's belong; an autoencoder also takes others.
   return at::GradMode::is_enabled() ? plain_conv(x, weights) : fused_conv(x, weights);
 }
 

@@ -13,9 +13,9 @@ namespace kiln {
 struct Conv2d : torch::nn::Module {
   Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, const at::TensorOptions& options,
          std::int64_t stride = 1, std::int64_t padding = 0, bool has_bias = true);
+  /// By LibTorch's operator where gradients are wanted.
   at::Tensor forward(const at::Tensor& x) const;
-  /// The same where gradients may go where layers/leaf_gradient.h says, and without the bias where
-  /// somebody else adds it.
+  /// By fused_conv() in any case, and without the bias where somebody else adds it.
   at::Tensor forward_trained(const at::Tensor& x, bool is_bias_added = true) const;
 
   std::int64_t stride, padding;

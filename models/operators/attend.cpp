@@ -4,9 +4,11 @@
 #include <limits>
 #include <optional>
 
+#include "core/base/error.h"
 #include "core/torch.h"
 #include "models/operators/attention_choice.h"
 #include "models/operators/host_tensors.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -30,25 +32,64 @@ at::Tensor attend_on_device(const at::Tensor& q, const at::Tensor& k, const at::
   return device_attention().attend(q, k, v, mask, dropout);
 }
 
+/// Passes on what an operator has made that LibTorch differentiates once: gradients go its way, but
+/// those that are to be differentiated again take that of the products.
+struct OnceMore : torch::autograd::Function<OnceMore> {
+  using Variables = torch::autograd::variable_list;
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& mixed,
+                            const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::optional<at::Tensor>& mask, bool has_dropout) {
+    ctx->save_for_backward({q, k, v, maybe(mask)});
+    ctx->saved_data["has_dropout"] = has_dropout;
+    return mixed.detach();
+  }
+  static Variables backward(torch::autograd::AutogradContext* ctx, const Variables& gradients) {
+    if (!is_graph_created()) return {gradients[0], {}, {}, {}, {}, {}};
+    if (ctx->saved_data["has_dropout"].toBool()) {
+      throw usage_error(
+          "a gradient through attention with dropout on a GPU is to be differentiated again, where "
+          "the dropped weights are not known any more; set the attention's dropout to 0");
+    }
+    const auto saved = ctx->get_saved_variables();
+    std::vector<bool> is_wanted;
+    for (const at::Tensor& x : saved) is_wanted.push_back(x.defined() && x.requires_grad());
+    Variables found =
+        differentiable_gradients(saved, is_wanted, gradients, [](const Variables& in) {
+          return Variables{attend_by_products(in[0], in[1], in[2], in[3], std::nullopt)};
+        });
+    found.insert(found.begin(), at::Tensor());  // of `mixed`
+    found.emplace_back();
+    return found;
+  }
+};
+
 }  // namespace
 
 at::Tensor mask_for(const at::Tensor& mask, const at::Tensor& x) {
   return mask.defined() && runs_in_device_loops(x) ? additive(mask, x) : mask;
 }
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  const at::Tensor& mask, double p, DropoutStream& drop) {
-  if (runs_in_device_loops(q)) return attend_on_device(q, k, v, mask, drop.site(p));
-  if (!drop.is_active() || p == 0.0) {
-    return at::scaled_dot_product_attention(q, k, v, maybe(mask));
-  }
+at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              const at::Tensor& mask, const std::optional<DropoutSite>& site) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   at::Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // [B, H, L, S]
   if (mask.defined()) scores = scores + additive(mask, scores);
   // Softmax in fp32: bf16 has too few digits for the small weights.
   const auto type = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor weights = at::softmax(scores, -1, type).to(q.scalar_type());
-  return at::matmul(drop.dropout(weights, p), v);
+  at::Tensor weights = at::softmax(scores, -1, type).to(q.scalar_type());
+  if (site) weights = weights * keep_factors(*site, weights.sizes(), weights.options());
+  return at::matmul(weights, v);
+}
+
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const at::Tensor& mask, double p, DropoutStream& drop) {
+  const std::optional<DropoutSite> site = drop.site(p);
+  if (!runs_in_device_loops(q) && site) return attend_by_products(q, k, v, mask, site);
+  const at::Tensor mixed = runs_in_device_loops(q)
+                               ? attend_on_device(q, k, v, mask, site)
+                               : at::scaled_dot_product_attention(q, k, v, maybe(mask));
+  if (!mixed.requires_grad()) return mixed;
+  return OnceMore::apply(mixed, q, k, v, maybe(mask), site.has_value());
 }
 
 }  // namespace kiln

@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "models/operators/dropout.h"
 
 // B samples, L queries, S keys, H heads, d width of a head.
@@ -20,5 +22,10 @@ at::Tensor mask_for(const at::Tensor& mask, const at::Tensor& x);
 /// path.
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, double p, DropoutStream& drop);
+
+/// The same as matrix products and a softmax, with dropout at `site`: what can be differentiated
+/// any number of times.
+at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              const at::Tensor& mask, const std::optional<DropoutSite>& site);
 
 }  // namespace kiln

@@ -17,7 +17,7 @@ constexpr std::int64_t kGrain = 16'384;  // elements per task
 
 at::Tensor DropoutStream::dropout(const at::Tensor& x, double p) {
   if (!is_active_ || p == 0.0) return x;
-  return x * keep_factors(x.sizes(), p, x.options());
+  return x * keep_factors(*site(p), x.sizes(), x.options());
 }
 
 std::optional<DropoutSite> DropoutStream::site(double p) {
@@ -31,12 +31,11 @@ at::Tensor DropoutStream::drop_path(const at::Tensor& x, double p) {
   if (!is_active_ || p == 0.0) return x;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
   shape[0] = x.size(0);
-  return x * keep_factors(shape, p, x.options());
+  return x * keep_factors(*site(p), shape, x.options());
 }
 
-at::Tensor DropoutStream::keep_factors(at::IntArrayRef shape, double p,
-                                       const at::TensorOptions& options) {
-  const DropoutSite here = *site(p);
+at::Tensor keep_factors(const DropoutSite& here, at::IntArrayRef shape,
+                        const at::TensorOptions& options) {
   if (const at::Tensor there = at::empty(shape, options); runs_in_device_loops(there)) {
     with_host_type(there, [&](auto zero) {
       using T = decltype(zero);

@@ -34,11 +34,13 @@ class DropoutStream {
   at::Tensor drop_path(const at::Tensor& x, double p);
 
  private:
-  at::Tensor keep_factors(at::IntArrayRef shape, double p, const at::TensorOptions& options);
-
   Philox stream_{0, Purpose::kDropout, 0};
   std::uint64_t site_ = 0;
   bool is_active_ = false;
 };
+
+/// The factors of a site's elements: [shape].
+at::Tensor keep_factors(const DropoutSite& site, at::IntArrayRef shape,
+                        const at::TensorOptions& options);
 
 }  // namespace kiln

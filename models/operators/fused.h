@@ -8,7 +8,8 @@
 
 // Operators of transformer blocks in which several steps are one pass over memory, forward and
 // backward. Each has a plain version of LibTorch's operators, its specification: that one runs on
-// other devices than the host, in double precision and for layouts the loops do not take.
+// other devices than the host, in double precision and for layouts the loops do not take; and a
+// gradient that is to be differentiated again is the plain version's (second_order.h).
 //
 // N rows, B samples, L tokens of each, H heads, D width, F hidden width.
 

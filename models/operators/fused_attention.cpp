@@ -6,6 +6,7 @@
 #include "models/operators/attend.h"
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -19,6 +20,16 @@ struct HeadChoice : torch::CustomClassHolder {
   at::Tensor
       mask;  // bool [B or 1, H or 1, L or 1, L or 1] as strides of [B, H, L, L], or undefined
 };
+
+/// mix(q, k, v) of packed heads [B, L, 3D], with q, k and v [B, H, L, d] -> [B, L, D].
+template <typename Mix>
+at::Tensor over_heads(const at::Tensor& qkv, std::int64_t heads, const Mix& mix) {
+  const std::int64_t B = qkv.size(0), L = qkv.size(1), D = qkv.size(2) / 3;
+  const auto parts = qkv.view({B, L, 3, heads, D / heads})
+                         .permute({2, 0, 3, 1, 4})  // [3, B, H, L, d]
+                         .unbind(0);
+  return mix(parts[0], parts[1], parts[2]).transpose(1, 2).reshape({B, L, D});
+}
 
 template <typename T>
 AttentionHead<T> head_of(const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& lse,
@@ -47,9 +58,8 @@ AttentionHead<T> head_of(const at::Tensor& qkv, const at::Tensor& out, const at:
 }
 
 struct SelfAttention : torch::autograd::Function<SelfAttention> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv,
                             const c10::intrusive_ptr<HeadChoice>& choice) {
-    const at::Tensor qkv = input.contiguous();
     const std::int64_t B = qkv.size(0), L = qkv.size(1), H = choice->heads;
     const at::Tensor out = at::empty({B, L, qkv.size(2) / 3}, qkv.options());
     const at::Tensor lse = at::empty({B, H, L}, at::kFloat);
@@ -70,6 +80,14 @@ struct SelfAttention : torch::autograd::Function<SelfAttention> {
     const auto capsule = ctx->saved_data["choice"].toCapsule();
     const auto& choice = static_cast<const HeadChoice&>(*capsule);
     const at::Tensor& qkv = saved[0];
+    if (is_graph_created()) {
+      const auto products = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+        return attend_by_products(q, k, v, choice.mask, choice.keep);
+      };
+      return differentiable_gradients(ctx, {qkv}, gradients, [&](const variable_list& in) {
+        return variable_list{over_heads(in[0], choice.heads, products)};
+      });
+    }
     const at::Tensor dout = gradients[0].contiguous();
     const at::Tensor dqkv = at::empty_like(qkv);
     const std::int64_t B = qkv.size(0), H = choice.heads;
@@ -104,6 +122,11 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
     return parts;
   }
   static variable_list backward(AutogradContext*, const variable_list& gradients) {
+    if (is_graph_created()) {
+      variable_list parts;
+      for (const at::Tensor& part : gradients) parts.push_back(part.transpose(1, 2).flatten(2));
+      return {at::cat(parts, 2), at::Tensor()};
+    }
     const at::Tensor& dq = gradients[0];
     const std::int64_t B = dq.size(0), L = dq.size(2), D = dq.size(1) * dq.size(3);
     const at::Tensor dqkv = at::empty({B, L, 3 * D}, dq.options());
@@ -124,12 +147,9 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
 
 at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
                              double p, DropoutStream& drop) {
-  const std::int64_t B = qkv.size(0), L = qkv.size(1), D = qkv.size(2) / 3;
-  const auto parts = qkv.view({B, L, 3, heads, D / heads})
-                         .permute({2, 0, 3, 1, 4})  // [3, B, H, L, d]
-                         .unbind(0);
-  const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, p, drop);
-  return mixed.transpose(1, 2).reshape({B, L, D});
+  return over_heads(qkv, heads, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return attend(q, k, v, mask, p, drop);
+  });
 }
 
 at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
@@ -150,7 +170,7 @@ at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at
   choice->keep = drop.site(p);
   const std::int64_t B = qkv.size(0), L = qkv.size(1);
   if (mask.defined()) choice->mask = mask.expand({B, heads, L, L});
-  return SelfAttention::apply(qkv, choice);
+  return SelfAttention::apply(qkv.contiguous(), choice);
 }
 
 }  // namespace kiln

@@ -4,6 +4,7 @@
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
 #include "models/operators/matmul.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -69,9 +70,11 @@ at::Tensor give_channels_last_gradient(const at::Tensor& weight, const at::Tenso
   });
 }
 
-/// [C], in fp32, of dense channels-last maps.
+/// [C], in fp32 (fp64 of fp64), of dense channels-last maps.
 at::Tensor sum_of_channels(const at::Tensor& maps) {
-  if (!runs_in_device_loops(maps)) return maps.sum({0, 2, 3}, false, at::kFloat);
+  if (!runs_in_device_loops(maps)) {
+    return maps.sum({0, 2, 3}, false, maps.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  }
   const std::int64_t cols = maps.size(1), rows = maps.numel() / cols;
   const at::Tensor sums =
       at::empty({device_column_chunks(rows, cols), cols}, maps.options().dtype(at::kFloat));
@@ -87,21 +90,27 @@ struct ConvFunction : torch::autograd::Function<ConvFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& given_bias, std::int64_t stride,
                             std::int64_t padding) {
-    const at::Tensor maps = channels_last(x), own = channels_last_weight(weight);
-    const at::Tensor bias = maybe(given_bias);
-    ctx->save_for_backward({maps, own, weight, bias});
+    const at::Tensor own = channels_last_weight(weight), bias = maybe(given_bias);
+    ctx->save_for_backward({x, weight, bias, own});
     ctx->saved_data["stride"] = stride;
     ctx->saved_data["padding"] = padding;
-    return at::convolution(maps, own, bias, {stride, stride}, {padding, padding}, {1, 1}, false,
+    return at::convolution(x, own, bias, {stride, stride}, {padding, padding}, {1, 1}, false,
                            {0, 0}, 1);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &own = saved[1], &weight = saved[2], &bias = saved[3];
+    const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &own = saved[3];
     const std::int64_t stride = ctx->saved_data["stride"].toInt();
     const std::int64_t padding = ctx->saved_data["padding"].toInt();
+    if (is_graph_created()) {
+      const auto plain = [&](const variable_list& in) {
+        return variable_list{plain_conv(in[0], {in[1], in[2], stride, padding})};
+      };
+      return differentiable_gradients(ctx, {x, weight, bias}, gradients, plain);
+    }
     const at::Tensor dy = channels_last(gradients[0]);
-    const bool has_dw = weight.requires_grad(), has_db = bias.defined() && bias.requires_grad();
+    const bool has_dw = ctx->needs_input_grad(1);
+    const bool has_db = bias.defined() && ctx->needs_input_grad(2);
     // The host's library sums the bias' gradient on its way.
     const bool is_summed = has_db && x.is_cpu();
     const auto sizes = is_summed ? at::OptionalIntArrayRef(bias.sizes()) : std::nullopt;
@@ -145,7 +154,7 @@ struct JoinFunction : torch::autograd::Function<JoinFunction> {
     const std::int64_t first = ctx->saved_data["channels"].toInt();
     const auto part = [&](std::int64_t begin, std::int64_t count) {
       const at::Tensor slice = dy.narrow(1, begin, count);
-      if (!runs_in_device_loops(dy)) return channels_last(slice);
+      if (!runs_in_device_loops(dy) || is_graph_created()) return channels_last(slice);
       const at::Tensor own =
           at::empty(slice.sizes(), slice.options().memory_format(at::MemoryFormat::ChannelsLast));
       copy_channels(own, dy, begin, true);
@@ -174,6 +183,7 @@ struct BiasedSumFunction : torch::autograd::Function<BiasedSumFunction> {
     const at::Tensor bias = ctx->get_saved_variables()[0];
     const at::Tensor dy = channels_last(gradients[0]);
     if (!ctx->needs_input_grad(2)) return {dy, dy, at::Tensor()};
+    if (is_graph_created()) return {dy, dy, dy.sum({0, 2, 3})};
     return {dy, dy, give_gradient_of(bias, sum_of_channels(dy))};
   }
 };
@@ -191,7 +201,7 @@ at::Tensor fused_biased_sum(const at::Tensor& a, const at::Tensor& b, const at::
 at::Tensor fused_conv(const at::Tensor& x, const ConvWeights& weights) {
   if (!runs_in_loops(x) || product_type(x) != x.scalar_type()) return plain_conv(x, weights);
   if (runs_in_winograd(x, weights)) return winograd_conv(x, weights);
-  return ConvFunction::apply(x, weights.weight, maybe(weights.bias), weights.stride,
+  return ConvFunction::apply(channels_last(x), weights.weight, maybe(weights.bias), weights.stride,
                              weights.padding);
 }
 

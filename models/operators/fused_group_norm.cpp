@@ -6,6 +6,7 @@
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -20,7 +21,7 @@ constexpr std::int64_t kFewestChannels = 16, kMostChannels = 128;
 /// [B, C, H, W] whose memory is [B, H, W, C].
 struct GroupNormChoice : torch::CustomClassHolder {
   std::int64_t groups = 1;
-  float eps = 0.0f;
+  double eps = 0.0;
   bool has_silu = false;
 };
 
@@ -35,7 +36,7 @@ GroupNormMaps<T> maps_of(const GroupNormChoice& choice, const variable_list& in,
   maps.shift = host_data<T>(in[1]);
   maps.gamma = host_data<T>(in[2]);
   maps.beta = host_data<T>(in[3]);
-  maps.eps = choice.eps;
+  maps.eps = static_cast<float>(choice.eps);
   maps.has_silu = choice.has_silu;
   maps.y = host_data<T>(y);
   maps.mean = moments.data_ptr<float>();
@@ -70,8 +71,8 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
                             const std::optional<at::Tensor>& shift, const at::Tensor& gamma,
                             const at::Tensor& beta,
                             const c10::intrusive_ptr<GroupNormChoice>& choice) {
-    const variable_list in = {channels_last(x), maybe(shift), gamma, beta};
-    const at::Tensor y = at::empty_like(in[0], at::MemoryFormat::ChannelsLast);
+    const variable_list in = {x, maybe(shift), gamma, beta};
+    const at::Tensor y = at::empty_like(x, at::MemoryFormat::ChannelsLast);
     const at::Tensor moments =
         at::empty({2, x.size(0), choice->groups}, at::device(x.device()).dtype(at::kFloat));
     with_host_type(x, [&](auto zero) {
@@ -84,7 +85,7 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
         group_norm_forward(maps, b, begin, end);
       });
     });
-    ctx->save_for_backward({in[0], in[1], gamma, beta, moments});
+    ctx->save_for_backward({x, in[1], gamma, beta, moments});
     ctx->saved_data["choice"] = c10::IValue::make_capsule(choice);
     return y;
   }
@@ -93,6 +94,18 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
     const auto capsule = ctx->saved_data["choice"].toCapsule();
     const auto& choice = static_cast<const GroupNormChoice&>(*capsule);
     const at::Tensor& x = saved[0];
+    if (is_graph_created()) {
+      const auto plain = [&](const variable_list& in) {
+        return variable_list{plain_group_norm({.x = in[0],
+                                               .gamma = in[2],
+                                               .beta = in[3],
+                                               .shift = in[1],
+                                               .groups = choice.groups,
+                                               .eps = choice.eps,
+                                               .has_silu = choice.has_silu})};
+      };
+      return differentiable_gradients(ctx, {x, saved[1], saved[2], saved[3]}, gradients, plain);
+    }
     const at::Tensor dy = channels_last(gradients[0]);
     const at::Tensor dx = at::empty_like(x, at::MemoryFormat::ChannelsLast);
     const at::Tensor sums =
@@ -141,10 +154,10 @@ at::Tensor fused_group_norm(const GroupNormInput& in) {
   }
   auto choice = c10::make_intrusive<GroupNormChoice>();
   choice->groups = in.groups;
-  choice->eps = static_cast<float>(in.eps);
+  choice->eps = in.eps;
   choice->has_silu = in.has_silu;
   const at::Tensor shift = in.shift.defined() ? in.shift.contiguous() : at::Tensor();
-  return GroupNormFunction::apply(in.x, maybe(shift), in.gamma, in.beta, choice);
+  return GroupNormFunction::apply(channels_last(in.x), maybe(shift), in.gamma, in.beta, choice);
 }
 
 }  // namespace kiln

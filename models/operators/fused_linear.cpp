@@ -7,6 +7,7 @@
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
 #include "models/operators/matmul.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -19,28 +20,29 @@ at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).con
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& given_bias) {
-    const at::Tensor rows = as_rows(x), bias = maybe(given_bias);
-    ctx->save_for_backward({rows, weight, bias});
-    ctx->saved_data["shape"] = x.sizes().vec();
+    const at::Tensor bias = maybe(given_bias);
+    ctx->save_for_backward({x, weight, bias});
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
-    return linear_product(rows, weight, bias).view(shape);
+    return linear_product(as_rows(x), weight, bias).view(shape);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor& x = saved[0];
-    const at::Tensor& weight = saved[1];
-    const at::Tensor& bias = saved[2];
-    const at::Tensor dy = as_rows(gradients[0]);
-    at::Tensor dx, dw, db;
-    if (ctx->needs_input_grad(0)) {
-      dx = matrix_product(dy, weight).view(ctx->saved_data["shape"].toIntVector());
+    if (is_graph_created()) {
+      return differentiable_gradients(ctx, saved, gradients, [](const variable_list& in) {
+        return variable_list{linear_product(in[0], in[1], in[2])};
+      });
     }
-    const bool has_bias = bias.defined() && bias.requires_grad();
+    const at::Tensor &weight = saved[1], &bias = saved[2];
+    const at::Tensor x = as_rows(saved[0]), dy = as_rows(gradients[0]);
+    at::Tensor dx, dw, db;
+    if (ctx->needs_input_grad(0)) dx = matrix_product(dy, weight).view(saved[0].sizes());
+    const bool has_db = bias.defined() && ctx->needs_input_grad(2);
     at::Tensor sums;
-    if (weight.requires_grad())
-      dw = give_weight_gradient(weight, dy, x, has_bias ? &sums : nullptr);
-    if (has_bias) db = give_gradient_of(bias, sums.defined() ? sums : sum_of_columns(dy));
+    if (ctx->needs_input_grad(1)) {
+      dw = give_weight_gradient(weight, dy, x, has_db ? &sums : nullptr);
+    }
+    if (has_db) db = give_gradient_of(bias, sums.defined() ? sums : sum_of_columns(dy));
     return {dx, dw, db};
   }
 };
@@ -130,27 +132,31 @@ HiddenGradient hidden_gradient(const at::Tensor& u, const at::Tensor& dy, const 
 struct MlpFunction : torch::autograd::Function<MlpFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& w1,
                             const at::Tensor& b1, const at::Tensor& w2, bool is_tanh) {
-    const at::Tensor rows = as_rows(x);
-    const auto [u, a] = hidden_layer(rows, w1, b1, is_tanh);
-    ctx->save_for_backward({rows, u, w1, b1, w2});
+    const auto [u, a] = hidden_layer(as_rows(x), w1, b1, is_tanh);
+    ctx->save_for_backward({x, w1, b1, w2, u});
     ctx->saved_data["is_tanh"] = is_tanh;
-    ctx->saved_data["shape"] = x.sizes().vec();
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = w2.size(0);
     return matrix_product(a, w2.t()).view(shape);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &u = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4];
+    const at::Tensor &w1 = saved[1], &b1 = saved[2], &w2 = saved[3], &u = saved[4];
     const bool is_tanh = ctx->saved_data["is_tanh"].toBool();
-    const at::Tensor dy = as_rows(gradients[0]);
+    if (is_graph_created()) {
+      const auto plain = [&](const variable_list& in) {
+        return variable_list{plain_mlp(in[0], {in[1], in[2], in[3]}, is_tanh)};
+      };
+      return differentiable_gradients(ctx, {saved[0], w1, b1, w2}, gradients, plain);
+    }
+    const at::Tensor x = as_rows(saved[0]), dy = as_rows(gradients[0]);
     const auto [d, a] = hidden_gradient(u, dy, w2, is_tanh);
     at::Tensor sums;  // of d's columns
     // In the order in which the flat memory has them: w2, then b1 and w1.
     const at::Tensor dw2 = give_weight_gradient(w2, dy, a);
     const at::Tensor dw1 = give_weight_gradient(w1, d, x, &sums);
     const at::Tensor db1 = give_gradient_of(b1, sums.defined() ? sums : sum_of_columns(d));
-    const at::Tensor dx = matrix_product(d, w1).view(ctx->saved_data["shape"].toIntVector());
+    const at::Tensor dx = matrix_product(d, w1).view(saved[0].sizes());
     return {dx, dw1, db1, dw2, at::Tensor()};
   }
 };
@@ -193,7 +199,7 @@ at::Tensor sum_of_columns(const at::Tensor& x) {
 at::Tensor fused_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (x.is_meta() || x.scalar_type() != weight.scalar_type())
     return linear_product(x, weight, bias);
-  return LinearFunction::apply(x, weight, maybe(bias));
+  return LinearFunction::apply(x.contiguous(), weight, maybe(bias));
 }
 
 at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
@@ -205,7 +211,7 @@ at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& w, bool is_tanh) {
   const bool is_trained = w.w1.requires_grad() && w.b1.requires_grad() && w.w2.requires_grad();
   const bool needs_none = !at::GradMode::is_enabled();
   if (!runs_in_loops(x) || !(is_trained || needs_none)) return plain_mlp(x, w, is_tanh);
-  return MlpFunction::apply(x, w.w1, w.b1, w.w2, is_tanh);
+  return MlpFunction::apply(x.contiguous(), w.w1, w.b1, w.w2, is_tanh);
 }
 
 }  // namespace kiln

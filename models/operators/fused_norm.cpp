@@ -7,6 +7,7 @@
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -17,8 +18,8 @@ using torch::autograd::variable_list;
 constexpr std::int64_t kGrainRows = 16;
 
 struct NormChoice : torch::CustomClassHolder {
-  float eps = 0.0f;
-  float gamma_offset = 0.0f;
+  double eps = 0.0;
+  double gamma_offset = 0.0;
   bool has_norm = true;
   std::optional<DropoutSite> keep;
   std::int64_t rows_per_group = 0;
@@ -43,8 +44,8 @@ ResidualNorm<T> operands(const NormChoice& choice, const variable_list& in, cons
   a.gamma = host_data<T>(gamma);
   a.beta = host_data<T>(beta);
   a.affine_stride = is_per_sample(gamma) ? gamma.stride(0) : 0;
-  a.gamma_offset = choice.gamma_offset;
-  a.eps = choice.eps;
+  a.gamma_offset = static_cast<float>(choice.gamma_offset);
+  a.eps = static_cast<float>(choice.eps);
   a.h = host_data<T>(h);
   a.n = host_data<T>(n);
   a.mean = host_data<float>(moments);
@@ -129,6 +130,45 @@ Wanted gradients_of(const variable_list& gradients, bool has_y, bool has_norm) {
   return wanted;
 }
 
+/// The same gradients in LibTorch's operations. x and y are not kept, and need not be: all follow
+/// from h, which is the norm's input, and from y where there is a gate.
+variable_list plain_backward(const NormChoice& choice, const variable_list& saved, bool has_y,
+                             const Wanted& given) {
+  const at::Tensor &h = saved[0], &bias = saved[2], &gate = saved[3];
+  at::Tensor dx = given.dh, dy, dbias, dgate, dgamma, dbeta;
+  if (given.dn.defined()) {
+    const auto is_trained = [](const at::Tensor& x) { return x.defined() && x.requires_grad(); };
+    const auto norm = [&](const variable_list& in) {
+      DropoutStream none;
+      return variable_list{plain_residual_norm({.x = in[0],
+                                                .gamma = in[1],
+                                                .beta = in[2],
+                                                .eps = choice.eps,
+                                                .gamma_offset = choice.gamma_offset},
+                                               none)
+                               .n};
+    };
+    const variable_list of_norm = differentiable_gradients(
+        {h, saved[4], saved[5]}, {is_trained(h), is_trained(saved[4]), is_trained(saved[5])},
+        {given.dn}, norm);
+    dgamma = of_norm[1];
+    dbeta = of_norm[2];
+    if (of_norm[0].defined()) dx = dx.defined() ? dx + of_norm[0] : of_norm[0];
+  }
+  if (has_y && dx.defined()) {
+    const at::Tensor keep =
+        choice.keep ? keep_factors(*choice.keep, dx.sizes(), dx.options()) : at::Tensor();
+    const auto dropped = [&](const at::Tensor& x) { return keep.defined() ? x * keep : x; };
+    dy = dropped(gate.defined() ? dx * gate : dx);
+    if (bias.defined()) dbias = dy.sum_to_size(bias.sizes());
+    if (gate.defined()) {
+      const at::Tensor branch = dropped(bias.defined() ? saved[1] + bias : saved[1]);
+      dgate = (dx * branch).sum_to_size(gate.sizes());
+    }
+  }
+  return {dx, dy, dbias, dgate, dgamma, dbeta, at::Tensor()};
+}
+
 variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variable_list& gradients) {
   const auto saved = ctx->get_saved_variables();
   const auto capsule = ctx->saved_data["choice"].toCapsule();
@@ -137,6 +177,7 @@ variable_list ResidualNormFunction::backward(AutogradContext* ctx, const variabl
   const Wanted given = gradients_of(gradients, has_y, choice.has_norm);
   const at::Tensor& like = given.dn.defined() ? given.dn : given.dh;
   if (!like.defined()) return variable_list(7);
+  if (is_graph_created()) return plain_backward(choice, saved, has_y, given);
   const at::Tensor &h = saved[0], &bias = saved[2], &gate = saved[3], &gamma = saved[4],
                    &beta = saved[5];
   const std::int64_t cols = like.size(-1), rows = like.numel() / cols;
@@ -218,8 +259,8 @@ ResidualNormOutput plain_residual_norm(const ResidualNormInput& in, DropoutStrea
 ResidualNormOutput fused_residual_norm(const ResidualNormInput& in, DropoutStream& drop) {
   if (!takes(in)) return plain_residual_norm(in, drop);
   auto choice = c10::make_intrusive<NormChoice>();
-  choice->eps = static_cast<float>(in.eps);
-  choice->gamma_offset = static_cast<float>(in.gamma_offset);
+  choice->eps = in.eps;
+  choice->gamma_offset = in.gamma_offset;
   choice->has_norm = in.has_norm;
   choice->rows_per_group = in.x.dim() == 3 ? in.x.size(1) : in.x.numel() / in.x.size(-1);
   if (in.y.defined()) choice->keep = drop.site(in.dropout);

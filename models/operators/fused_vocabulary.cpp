@@ -4,6 +4,7 @@
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -35,6 +36,11 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
+    if (is_graph_created()) {
+      return differentiable_gradients(ctx, saved, gradients, [](const variable_list& in) {
+        return variable_list{at::embedding(in[0], in[1])};
+      });
+    }
     const at::Tensor dy = gradients[0].reshape({-1, saved[0].size(1)}).contiguous();
     const at::Tensor ids = saved[1].reshape({-1}).contiguous();
     const auto contribution = [&](at::Tensor& into, bool is_added) {
@@ -78,6 +84,12 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &logits = saved[0], &lse = saved[2];
+    if (is_graph_created()) {
+      const auto plain = [](const variable_list& in) {
+        return variable_list{plain_cross_entropy(in[0], in[1]).sum};
+      };
+      return differentiable_gradients(ctx, {logits, saved[1]}, gradients, plain);
+    }
     const std::int64_t rows = logits.size(0), cols = logits.size(1);
     const at::Tensor factor = gradients[0].to(at::kFloat).contiguous();
     const at::Tensor d = at::empty_like(logits);

@@ -6,6 +6,7 @@
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
 #include "models/operators/matmul.h"
+#include "models/operators/second_order.h"
 
 namespace kiln {
 namespace {
@@ -117,20 +118,25 @@ at::Tensor weight_gradient(const at::Tensor& weight, const at::Tensor& x, const 
 }
 
 struct WinogradFunction : torch::autograd::Function<WinogradFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given, const at::Tensor& weight,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& given_bias) {
-    const at::Tensor x = channels_last(given), bias = maybe(given_bias);
+    const at::Tensor bias = maybe(given_bias);
     ctx->save_for_backward({x, weight, bias});
     return convolve(x, transform(weight, true), bias, false);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
+    if (is_graph_created()) {
+      return differentiable_gradients(ctx, saved, gradients, [](const variable_list& in) {
+        return variable_list{plain_conv(in[0], {in[1], in[2], /*stride=*/1, /*padding=*/1})};
+      });
+    }
     const at::Tensor dy = channels_last(gradients[0]);
     at::Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) dx = convolve(dy, transform(weight, false), {}, true);
-    if (weight.requires_grad()) dw = weight_gradient(weight, x, dy);
-    if (bias.defined() && bias.requires_grad()) {
+    if (ctx->needs_input_grad(1)) dw = weight_gradient(weight, x, dy);
+    if (bias.defined() && ctx->needs_input_grad(2)) {
       db = give_gradient_of(bias, sum_of_columns(dy.permute({0, 2, 3, 1}).flatten(0, 2)));
     }
     return {dx, dw, db};
@@ -149,7 +155,7 @@ bool runs_in_winograd(const at::Tensor& x, const ConvWeights& weights) {
 }
 
 at::Tensor winograd_conv(const at::Tensor& x, const ConvWeights& weights) {
-  return WinogradFunction::apply(x, weights.weight, maybe(weights.bias));
+  return WinogradFunction::apply(channels_last(x), weights.weight, maybe(weights.bias));
 }
 
 }  // namespace kiln

@@ -1,5 +1,6 @@
 #include "models/operators/leaf_gradient.h"
 
+#include "core/optimizer/flat_backward.h"
 #include "models/kernels/device/device_matmul.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/matmul.h"
@@ -22,13 +23,17 @@ at::Tensor multiply_and_sum(const at::Tensor& dy, const at::Tensor& x, const at:
   return is_done ? sums : at::Tensor();
 }
 
+// Only in the loop's own backward, and never where the gradient itself is to be differentiated.
+bool goes_home(const at::Tensor& leaf) {
+  return FlatBackward::is_running() && !at::GradMode::is_enabled() && leaf.is_leaf() &&
+         leaf.requires_grad() && leaf.grad().defined() &&
+         torch::autograd::impl::post_acc_grad_hooks(leaf);
+}
+
 }  // namespace
 
 at::Tensor give_gradient(const at::Tensor& leaf, const Contribution& contribution) {
-  const bool is_leaf = leaf.defined() && leaf.is_leaf() && leaf.requires_grad();
-  const auto* hook = is_leaf ? &torch::autograd::impl::post_acc_grad_hooks(leaf) : nullptr;
-  if (hook && *hook && leaf.grad().defined()) {
-    const at::NoGradGuard no_grad;
+  if (goes_home(leaf)) {
     at::Tensor home = leaf.grad();
     contribution(home, /*is_added=*/true);
     return {};
