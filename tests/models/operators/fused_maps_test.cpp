@@ -1,6 +1,7 @@
 // Fused layers over feature maps.
 
 #include "models/kernels/conv_weights.h"
+#include "models/operators/batch_norm.h"
 #include "models/operators/fused.h"
 #include "tests/support/fused_and_plain.h"
 
@@ -30,6 +31,87 @@ TEST(FusedMaps, GroupNormIsThePlainOne) {
         }
       }
     }
+  }
+}
+
+struct BatchNormCase {
+  bool has_affine, has_added, has_relu;
+};
+const std::vector<BatchNormCase> kBatchNorms = {{true, false, false},
+                                                {true, false, true},
+                                                {true, true, true},
+                                                {true, true, false},
+                                                {false, false, false}};
+
+Tensors batch_norm_inputs(const BatchNormCase& c, at::IntArrayRef shape, at::ScalarType type) {
+  const auto affine = [&](std::int64_t number) {
+    return c.has_affine ? normal({24}, number, type) : at::Tensor();
+  };
+  // A mean that is large beside the deviation.
+  return {normal(shape, 1, type) + 3.0, affine(2), affine(3),
+          c.has_added ? normal(shape, 4, type) : at::Tensor()};
+}
+
+Tensors batch_normed(BatchNormOutput (*function)(const BatchNormInput&), const BatchNormCase& c,
+                     const Tensors& x) {
+  BatchNormInput in{.x = x[0], .gamma = x[1], .beta = x[2], .added = x[3]};
+  in.has_relu = c.has_relu;
+  const BatchNormOutput out = function(in);
+  return {out.y, out.statistics};
+}
+
+// Several chunks of rows, the last one short; and rows without pixels.
+const std::vector<std::vector<std::int64_t>> kBatchNormShapes = {
+    {2, 24, 5, 7}, {3, 24, 40, 37}, {5, 24}};
+
+TEST(FusedMaps, BatchNormIsThePlainOne) {
+  for (const auto& shape : kBatchNormShapes) {
+    for (const BatchNormCase& c : kBatchNorms) {
+      SCOPED_TRACE(testing::Message() << "affine " << c.has_affine << " added " << c.has_added
+                                      << " relu " << c.has_relu);
+      for (const at::Device device : devices()) {
+        expect_same_on(
+            device, batch_norm_inputs(c, shape, at::kFloat),
+            [&](const Tensors& x) { return batch_normed(fused_batch_norm, c, x); },
+            [&](const Tensors& x) { return batch_normed(plain_batch_norm, c, x); },
+            tolerance_of(at::kFloat));
+      }
+    }
+  }
+}
+
+// The plain one in bf16 rounds between its steps, and another ReLU's input may turn its sign.
+TEST(FusedMaps, BatchNormInBf16FollowsFp32) {
+  for (const auto& shape : kBatchNormShapes) {
+    for (const BatchNormCase& c : kBatchNorms) {
+      const Tensors inputs = batch_norm_inputs(c, shape, at::kBFloat16);
+      Tensors wide;
+      for (const at::Tensor& x : inputs) wide.push_back(x.defined() ? x.to(at::kFloat) : x);
+      const auto call = [&](const Tensors& x) { return batch_normed(fused_batch_norm, c, x); };
+      const Tensors got = outputs_and_gradients(inputs, call);
+      const Tensors expected = outputs_and_gradients(wide, call);
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        const at::Tensor error = (got[i].to(at::kFloat) - expected[i]).abs().max();
+        EXPECT_LE(error.item<float>(), 1e-2f * expected[i].abs().max().item<float>())
+            << "tensor " << i << ", affine " << c.has_affine << " added " << c.has_added << " relu "
+            << c.has_relu;
+      }
+    }
+  }
+}
+
+TEST(FusedMaps, BatchNormByGivenStatisticsIsThePlainOne) {
+  const at::NoGradGuard no_grad;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    BatchNormInput in{.x = normal({2, 24, 5, 7}, 1, type), .gamma = normal({24}, 2, type)};
+    in.beta = normal({24}, 3, type);
+    in.added = normal({2, 24, 5, 7}, 4, type);
+    in.mean = normal({24}, 5);
+    in.variance = normal({24}, 6).square() + 0.1;
+    in.has_relu = true;
+    const at::Tensor got = fused_batch_norm(in).y, expected = plain_batch_norm(in).y;
+    EXPECT_LE((got - expected).abs().max().item<double>(),
+              tolerance_of(type) * expected.abs().max().item<double>());
   }
 }
 

@@ -3,6 +3,7 @@
 #include "core/optimizer/flat_backward.h"
 #include "models/kernels/row_chunks.h"
 #include "models/mae/mae_input.h"
+#include "models/operators/batch_norm.h"
 #include "models/operators/leaf_gradient.h"
 #include "models/operators/matmul.h"
 #include "tests/support/fused_and_plain.h"
@@ -286,6 +287,7 @@ TEST(Fused, ResultsDoNotDependOnThreads) {
                        norm.n,
                        fused_self_attend(in[4], 2, {}, 0.1, drop),
                        fused_group_norm(maps),
+                       fused_batch_norm({.x = in[5], .gamma = in[2], .beta = in[3]}).y,
                        fused_cross_entropy(in[6], labels).sum,
                        drop.dropout(in[6], 0.5)};
       });

@@ -6,6 +6,7 @@
 #include "models/layers/block.h"
 #include "models/layers/conv.h"
 #include "models/operators/attend.h"
+#include "models/operators/batch_norm.h"
 #include "models/operators/fused.h"
 #include "tests/support/fused_and_plain.h"
 
@@ -262,6 +263,27 @@ TEST(SecondOrder, GroupNorm) {
              const at::Tensor in = has_shift ? x[0] + x[3].view({2, 8, 1, 1}) : x[0];
              const at::Tensor y = at::group_norm(in, 4, x[1], x[2], 1e-5);
              return Tensors{has_silu ? at::silu(y) : y};
+           }});
+    }
+  }
+}
+
+TEST(SecondOrder, BatchNorm) {
+  for (const bool has_relu : {false, true}) {
+    for (const bool has_added : {false, true}) {
+      expect_same_penalty(
+          {has_relu ? "batch norm, relu" : "batch norm",
+           {numbers({3, 6, 3, 4}, 1), numbers({6}, 2), numbers({6}, 3),
+            has_added ? numbers({3, 6, 3, 4}, 4) : at::Tensor()},
+           [&](const Tensors& x) {
+             BatchNormInput in{.x = x[0], .gamma = x[1], .beta = x[2], .added = x[3]};
+             in.has_relu = has_relu;
+             return Tensors{fused_batch_norm(in).y};
+           },
+           [&](const Tensors& x) {
+             at::Tensor y = at::batch_norm(x[0], x[1], x[2], {}, {}, true, 0.0, 1e-5, false);
+             if (has_added) y = y + x[3];
+             return Tensors{has_relu ? at::relu(y) : y};
            }});
     }
   }
