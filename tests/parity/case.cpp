@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 namespace {
 
 nlohmann::json read_json(const fs::path& file) {
-  if (!fs::exists(file)) return nullptr;
+  if (!fs::exists(file)) return nlohmann::json::object();
   std::ifstream stream(file);
   return nlohmann::json::parse(stream);
 }

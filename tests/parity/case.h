@@ -16,8 +16,8 @@ struct Case {
   std::filesystem::path dir;
   std::string name;  // of the folder, or "tiny_..." of a golden file
   bool is_golden = false;
-  nlohmann::json config;  // config.json, null where there is none
-  nlohmann::json info;    // case.json, or NAME.json of a golden
+  nlohmann::json config;  // config.json; an empty object where there is none
+  nlohmann::json info;    // case.json, or NAME.json of a golden; the same
   NamedTensors weights;   // model.safetensors
   NamedTensors tensors;   // case.safetensors
 
@@ -27,6 +27,7 @@ struct Case {
   at::Device device = at::kCPU;
 
   at::TensorOptions options() const { return at::TensorOptions(type).device(device); }
+  bool has(const std::string& tensor) const { return tensors.contains(tensor); }
   const at::Tensor& at(const std::string& tensor) const;
   /// A floating-point input in `type`; integers as stored.
   at::Tensor input(const std::string& tensor) const;

@@ -33,9 +33,8 @@ struct Totals {
 void run_case(const std::filesystem::path& path, const Choice& choice, Totals& totals) {
   Case reference = load_case(path, choice.type, choice.device);
   const Runner runner = find_runner(reference);
-  if (runner == nullptr) throw usage_error("{}: no runner knows this case", path.string());
   Report report(reference);
-  runner(reference, report);
+  runner.run(reference, report);
   report.finish();
   fmt::print("{}\n", report.summary());
   ++totals.cases;

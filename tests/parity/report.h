@@ -27,8 +27,12 @@ class Report {
   explicit Report(const Case& reference) : reference_(reference) {}
 
   /// Against the stored tensor of this name, with its bound of case.json; integers must be equal.
+  /// NAME_f64, the same from a run in double, is compared too where the case stores it: with
+  /// kFloat64Bound when we compute in double, else with its own bound.
   void compare(const std::string& name, const at::Tensor& ours);
   void compare(const std::string& name, const at::Tensor& ours, Bound bound);
+  /// compare() where the case stores such a tensor: activations, of which each case has its own.
+  void compare_if_stored(const std::string& name, const at::Tensor& ours);
   /// Against a value from elsewhere.
   void compare_values(const std::string& name, const at::Tensor& ours, const at::Tensor& reference,
                       Bound bound);
@@ -48,6 +52,7 @@ class Report {
 
  private:
   void fail(const std::string& line);
+  Bound bound_of(const std::string& name) const;
 
   const Case& reference_;
   std::set<std::string> seen_;

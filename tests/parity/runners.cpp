@@ -1,51 +1,55 @@
 #include "tests/parity/runners.h"
 
-#include <map>
+#include <fmt/ranges.h>
+
+#include <set>
+
+#include "core/base/error.h"
+#include "tests/parity/families.h"
 
 namespace kiln::parity {
 namespace {
 
-const std::map<std::string, Runner>& table() {
-  static const std::map<std::string, Runner> runners = {
-      {"autoencoder_kl", run_autoencoder_kl},
-      {"bert_mlm", run_bert},
-      {"bert_pretraining", run_bert},
-      {"diffusion_vlb", run_diffusion_vlb},
-      {"dit", run_dit},
-      {"optim", run_optim},
-      {"schedulers", run_schedulers},
-      {"sincos", run_sincos},
-      {"tiny_ae_kl", run_tiny_ae_kl},
-      {"tiny_ae_vq", run_tiny_ae_vq},
-      {"tiny_bert", run_tiny_bert},
-      {"tiny_dit_ls0", run_tiny_dit},
-      {"tiny_dit_ls1", run_tiny_dit},
-      {"tiny_mae", run_tiny_mae},
-      {"tiny_unet", run_tiny_unet},
-      {"train_bert", run_train_bert},
-      {"train_vitmae_normpix", run_train_vit_mae},
-      {"unet2d", run_unet2d},
-      {"unet2dcond", run_unet2d_condition},
-      {"vit_cls", run_vit_classifier},
-      {"vitmae", run_vit_mae},
-      {"vqmodel", run_vq_model},
-      {"wordpiece", run_wordpiece},
-  };
-  return runners;
+Runners all_runners() {
+  Runners all;
+#define KILN_ADD_FAMILY(NAME) \
+  for (Runner & runner : NAME##_runners()) all.push_back(std::move(runner));
+  KILN_PARITY_FAMILIES(KILN_ADD_FAMILY)
+#undef KILN_ADD_FAMILY
+  return all;
+}
+
+/// Empty where the case does not say.
+std::string name_of(const Case& reference) {
+  return reference.is_golden ? reference.name : reference.info.value("runner", "");
+}
+
+std::string config_class_of(const Case& reference) {
+  const nlohmann::json& config = reference.config;
+  if (config.contains("_class_name")) return config["_class_name"];
+  const bool has_list = config.contains("architectures") && !config["architectures"].empty();
+  return has_list ? config["architectures"][0].get<std::string>() : "";
+}
+
+bool is_of(const Runner& runner, const Case& reference) {
+  const std::string name = name_of(reference);
+  if (!name.empty()) return runner.name == name;
+  if (runner.fits) return runner.fits(reference);
+  return !runner.config_class.empty() && runner.config_class == config_class_of(reference);
 }
 
 }  // namespace
 
 Runner find_runner(const Case& reference) {
-  // The case's own name comes first: train_... cases name the model's runner too.
-  std::vector<std::string> keys = {reference.name};
-  if (reference.info.contains("runner"))
-    keys.push_back(reference.info["runner"].get<std::string>());
-  for (const std::string& key : keys) {
-    const auto found = table().find(key);
-    if (found != table().end()) return found->second;
+  const bool is_training = reference.info.contains("steps");
+  std::set<std::string> names;
+  for (const Runner& runner : all_runners()) {
+    names.insert(runner.name);
+    if (is_of(runner, reference) && runner.is_training == is_training) return runner;
   }
-  return nullptr;
+  throw usage_error("{}: no runner for '{}'{}; there are {}", reference.dir.string(),
+                    name_of(reference), is_training ? " with training steps" : "",
+                    fmt::join(names, ", "));
 }
 
 }  // namespace kiln::parity

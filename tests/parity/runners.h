@@ -8,33 +8,24 @@
 
 namespace kiln::parity {
 
-/// Runs our implementation on a case and compares; may rename its tensors to the names of our
-/// tables. One function per family of models, each in a file of its own; runners.cpp lists them.
-using Runner = void (*)(Case& reference, Report& report);
+/// One kind of case, and what runs our implementation on it and compares. `run` may rename the
+/// case's tensors to the names of our tables; it reads every setting from the case.
+struct Runner {
+  /// "runner" in case.json; of a golden its file's name.
+  std::string name;
+  /// Where case.json names no runner: the model's class in config.json ("architectures" of
+  /// transformers, "_class_name" of diffusers). Empty: by fits() alone.
+  std::string config_class = {};
+  /// Cases of several training steps ("steps" in case.json); others have one pass.
+  bool is_training = false;
+  /// Where case.json names no runner: whether the files are of this kind. Null: by config_class.
+  bool (*fits)(const Case& reference) = nullptr;
+  void (*run)(Case& reference, Report& report) = nullptr;
+};
+using Runners = std::vector<Runner>;
 
-/// By the case's "runner" in case.json, else by its name. Null if there is none.
+/// Of all families (families.h). What a folder is called says nothing. Throws Error(kUsage) with
+/// the names there are if there is none for the case.
 Runner find_runner(const Case& reference);
-
-void run_autoencoder_kl(Case& reference, Report& report);
-void run_bert(Case& reference, Report& report);
-void run_diffusion_vlb(Case& reference, Report& report);
-void run_dit(Case& reference, Report& report);
-void run_optim(Case& reference, Report& report);
-void run_schedulers(Case& reference, Report& report);
-void run_sincos(Case& reference, Report& report);
-void run_tiny_ae_kl(Case& reference, Report& report);
-void run_tiny_ae_vq(Case& reference, Report& report);
-void run_tiny_bert(Case& reference, Report& report);
-void run_tiny_dit(Case& reference, Report& report);
-void run_tiny_mae(Case& reference, Report& report);
-void run_tiny_unet(Case& reference, Report& report);
-void run_train_bert(Case& reference, Report& report);
-void run_train_vit_mae(Case& reference, Report& report);
-void run_unet2d(Case& reference, Report& report);
-void run_unet2d_condition(Case& reference, Report& report);
-void run_vit_classifier(Case& reference, Report& report);
-void run_vit_mae(Case& reference, Report& report);
-void run_vq_model(Case& reference, Report& report);
-void run_wordpiece(Case& reference, Report& report);
 
 }  // namespace kiln::parity

@@ -74,6 +74,25 @@ at::Tensor Trainee::moment(const std::string& name, std::size_t index) const {
       .view(entry.shape);
 }
 
+OptimizerOptions adamw_of(const nlohmann::json& info) {
+  OptimizerOptions options;
+  options.betas = info.at("betas").get<std::vector<double>>();
+  options.eps = info.at("eps");
+  options.weight_decay = info.at("wd");
+  return options;
+}
+
+void compare_training(const Case& reference, Report& report, const std::vector<double>& losses,
+                      const std::vector<double>& norms) {
+  for (const char* suffix : {"", "_f64"}) {
+    const bool is_exact = *suffix != '\0' && reference.type == at::kDouble;
+    report.compare(std::string("losses") + suffix, at::tensor(losses, at::kDouble),
+                   is_exact ? kFloat64Bound : Bound{1e-5, 0.0});
+    report.compare(std::string("grad_norms") + suffix, at::tensor(norms, at::kDouble),
+                   is_exact ? kFloat64Bound : Bound{0.0, 1e-5});
+  }
+}
+
 std::vector<std::string> Trainee::names() const {
   std::vector<std::string> names;
   for (const auto& entry : flat_.entries()) names.push_back(entry.name);

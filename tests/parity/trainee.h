@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/optimizer/optimizer.h"
+#include "tests/parity/report.h"
 
 namespace kiln::parity {
 
@@ -33,5 +34,14 @@ class Trainee {
   std::vector<Slice> slices_;
   std::int64_t num_updates_ = 0;
 };
+
+/// AdamW with a case's "betas", "eps" and "wd".
+OptimizerOptions adamw_of(const nlohmann::json& info);
+
+/// Bounds of several steps of training. The optimizer's master weights are fp32 in any mode.
+inline constexpr Bound kTrainedWeights{1e-5, 0.0};
+/// The case's `losses` and `grad_norms` of every step, and the same from a run in double.
+void compare_training(const Case& reference, Report& report, const std::vector<double>& losses,
+                      const std::vector<double>& norms);
 
 }  // namespace kiln::parity

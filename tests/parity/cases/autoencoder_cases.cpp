@@ -58,8 +58,6 @@ void compare_gradients(Autoencoder& network, const NameTable& table, Report& rep
   }
 }
 
-}  // namespace
-
 void run_autoencoder_kl(Case& reference, Report& report) {
   NameTable table;
   const auto network = load(reference, table);
@@ -74,7 +72,7 @@ void run_autoencoder_kl(Case& reference, Report& report) {
   loss.backward();
 
   walk(*network, image, z,
-       [&](const std::string& name, const at::Tensor& x) { report.compare(name, x); });
+       [&](const std::string& name, const at::Tensor& x) { report.compare_if_stored(name, x); });
   report.compare("moments", moments);
   report.compare("mean", posterior.mean);
   report.compare("logvar", posterior.log_variance);
@@ -101,7 +99,7 @@ void run_vq_model(Case& reference, Report& report) {
   (mse + vq_loss).backward();
 
   walk(*network, image, quantised.z_q,
-       [&](const std::string& name, const at::Tensor& x) { report.compare(name, x); });
+       [&](const std::string& name, const at::Tensor& x) { report.compare_if_stored(name, x); });
   report.compare("z", z);
   report.compare("indices", quantised.indices);
   report.compare("z_q", quantised.z_q);
@@ -111,8 +109,6 @@ void run_vq_model(Case& reference, Report& report) {
   report.compare("loss", mse + vq_loss);
   compare_gradients(*network, table, report);
 }
-
-namespace {
 
 // tiny_ae: 8 x 8 images, 32 channels, two levels of one block.
 AutoencoderShape tiny_shape(Bottleneck bottleneck) {
@@ -156,8 +152,6 @@ void compare_published_names(const Case& golden, const Autoencoder& network, Rep
 Bound golden_bound(const Case& golden) {
   return golden.type == at::kDouble ? kFloat64Bound : Bound{2e-6, 2e-5};
 }
-
-}  // namespace
 
 void run_tiny_ae_kl(Case& golden, Report& report) {
   const Bound bound = golden_bound(golden);
@@ -212,6 +206,15 @@ void run_tiny_ae_vq(Case& golden, Report& report) {
   report.compare_value("l1_mean", (image - made).abs().mean().item<double>(), info["l1_mean"],
                        bound);
   compare_published_names(golden, network, report);
+}
+
+}  // namespace
+
+Runners autoencoder_runners() {
+  return {{.name = "autoencoder_kl", .config_class = "AutoencoderKL", .run = run_autoencoder_kl},
+          {.name = "vqmodel", .config_class = "VQModel", .run = run_vq_model},
+          {.name = "tiny_ae_kl", .run = run_tiny_ae_kl},
+          {.name = "tiny_ae_vq", .run = run_tiny_ae_vq}};
 }
 
 }  // namespace kiln::parity

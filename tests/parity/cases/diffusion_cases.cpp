@@ -49,7 +49,7 @@ void compare_gradients(const DiffusionNetwork& network, const NameTable& table, 
   }
 }
 
-void run_unet_case(Case& reference, Report& report, bool is_conditional) {
+void run_unet(Case& reference, Report& report) {
   const UNetShape shape = unet_shape_from_config(reference.config, reference.name);
   const NameTable table = unet_names(shape);
   UNet network(shape, reference.options());
@@ -59,33 +59,32 @@ void run_unet_case(Case& reference, Report& report, bool is_conditional) {
   const at::Tensor x = noised(x0, noise, to_vector(reference.at("alphas_cumprod")));
   const at::Tensor& times = reference.at("timesteps");
   Conditioning conditioning;
-  if (is_conditional) {
+  if (reference.has("encoder_hidden_states")) {
     conditioning.context = reference.input("encoder_hidden_states");
-  } else {
-    conditioning.labels = reference.at("class_labels");
   }
+  if (reference.has("class_labels")) conditioning.labels = reference.at("class_labels");
   report.compare("x_t", x);
   {
     const at::NoGradGuard no_grad;
     DropoutStream none;
-    report.compare("act.time_embedding", network.embed_time(times));
+    report.compare_if_stored("act.time_embedding", network.embed_time(times));
     UNet::State state = network.begin(times, conditioning);
     at::Tensor h = network.conv_in->forward(x);
-    report.compare("act.conv_in", h);
+    report.compare_if_stored("act.conv_in", h);
     state.skips.push_back(h);
-    if (is_conditional) {
-      const UNetStage& first = network.down[0].stages[0];
+    if (const UNetStage& first = network.down[0].stages[0]; first.transformer) {
       const at::Tensor inner = first.res->forward(h, state.time, none);
-      report.compare("act.down.0.attentions.0", first.transformer->forward(inner, state.context));
+      report.compare_if_stored("act.down.0.attentions.0",
+                               first.transformer->forward(inner, state.context));
     }
     for (std::size_t i = 0; i < network.down.size(); ++i) {
-      report.compare(fmt::format("act.down.{}", i),
-                     h = network.run_down(network.down[i], h, state, none));
+      report.compare_if_stored(fmt::format("act.down.{}", i),
+                               h = network.run_down(network.down[i], h, state, none));
     }
-    report.compare("act.mid", h = network.run_middle(h, state, none));
+    report.compare_if_stored("act.mid", h = network.run_middle(h, state, none));
     for (std::size_t i = 0; i < network.up.size(); ++i) {
-      report.compare(fmt::format("act.up.{}", i),
-                     h = network.run_up(network.up[i], h, state, none));
+      report.compare_if_stored(fmt::format("act.up.{}", i),
+                               h = network.run_up(network.up[i], h, state, none));
     }
   }
   DropoutStream none;
@@ -95,13 +94,6 @@ void run_unet_case(Case& reference, Report& report, bool is_conditional) {
   report.compare("pred", prediction);
   report.compare("loss", loss);
   compare_gradients(network, table, report);
-}
-
-}  // namespace
-
-void run_unet2d(Case& reference, Report& report) { run_unet_case(reference, report, false); }
-void run_unet2d_condition(Case& reference, Report& report) {
-  run_unet_case(reference, report, true);
 }
 
 void run_dit(Case& reference, Report& report) {
@@ -122,18 +114,18 @@ void run_dit(Case& reference, Report& report) {
   {
     const at::NoGradGuard no_grad;
     at::Tensor tokens = network.embed(x);
-    report.compare("act.pos_embed", tokens);
+    report.compare_if_stored("act.pos_embed", tokens);
     at::Tensor c = network.condition(times, conditioning);
-    report.compare("act.conditioning", c);
+    report.compare_if_stored("act.conditioning", c);
     c = at::silu(c);
     DropoutStream none;
     const DitBlock& first = *network.blocks[0];
     const at::Tensor input = first.first_input(tokens, first.modulation(c));
-    report.compare("act.block.0.norm1", input);
-    report.compare("act.block.0.attn1", first.attn->forward(input, {}, none));
+    report.compare_if_stored("act.block.0.norm1", input);
+    report.compare_if_stored("act.block.0.attn1", first.attn->forward(input, {}, none));
     for (std::size_t i = 0; i < network.blocks.size(); ++i) {
-      report.compare(fmt::format("act.block.{}", i),
-                     tokens = network.blocks[i]->forward(tokens, c));
+      report.compare_if_stored(fmt::format("act.block.{}", i),
+                               tokens = network.blocks[i]->forward(tokens, c));
     }
   }
   DropoutStream none;
@@ -160,14 +152,17 @@ void run_dit(Case& reference, Report& report) {
   loss.backward();
   report.compare("loss", loss);
   compare_gradients(network, table, report);
-  report.compare("grad_shared.timestep_embedder.linear_1.weight", network.time_in->weight.grad());
-  report.compare("grad_shared.timestep_embedder.linear_1.bias", network.time_in->bias.grad());
-  report.compare("grad_shared.timestep_embedder.linear_2.weight", network.time_out->weight.grad());
-  report.compare("grad_shared.timestep_embedder.linear_2.bias", network.time_out->bias.grad());
-  report.compare("grad_shared.class_embedder.embedding_table.weight", network.class_table.grad());
+  report.compare_if_stored("grad_shared.timestep_embedder.linear_1.weight",
+                           network.time_in->weight.grad());
+  report.compare_if_stored("grad_shared.timestep_embedder.linear_1.bias",
+                           network.time_in->bias.grad());
+  report.compare_if_stored("grad_shared.timestep_embedder.linear_2.weight",
+                           network.time_out->weight.grad());
+  report.compare_if_stored("grad_shared.timestep_embedder.linear_2.bias",
+                           network.time_out->bias.grad());
+  report.compare_if_stored("grad_shared.class_embedder.embedding_table.weight",
+                           network.class_table.grad());
 }
-
-namespace {
 
 Bound golden_bound(const Case& golden) {
   return golden.type == at::kDouble ? kFloat64Bound : Bound{2e-6, 2e-5};
@@ -213,8 +208,6 @@ NamedTensors golden_weights(const Case& golden) {
   return weights;
 }
 
-}  // namespace
-
 void run_tiny_dit(Case& golden, Report& report) {
   const bool is_learned = golden.name.ends_with("ls1");
   const nlohmann::json info =
@@ -249,8 +242,6 @@ void run_tiny_dit(Case& golden, Report& report) {
   compare_elements(info["grad_mean_sq"], gradients, golden, report);
   compare_published_names(golden, dit_names(shape), named_tensors(network), report);
 }
-
-namespace {
 
 // Names of latent diffusion's U-Net of this size; each is ours with the rest of the name below.
 const std::vector<std::pair<std::string, std::string>> kLdmBlocks = {
@@ -302,8 +293,6 @@ at::Tensor regrouped(const at::Tensor& rows, std::int64_t first, std::int64_t se
   return rows.reshape({first, second, rest, -1}).transpose(0, 1).reshape(rows.sizes());
 }
 
-}  // namespace
-
 void run_tiny_unet(Case& golden, Report& report) {
   constexpr std::int64_t kHeads = 2;
   UNetShape shape;
@@ -335,6 +324,17 @@ void run_tiny_unet(Case& golden, Report& report) {
   }
   compare_elements(golden.info["grad_mean_sq"], gradients, golden, report);
   compare_published_names(golden, unet_names(shape), named_tensors(network), report);
+}
+
+}  // namespace
+
+Runners diffusion_runners() {
+  return {{.name = "dit", .config_class = "DiTTransformer2DModel", .run = run_dit},
+          {.name = "unet2d", .config_class = "UNet2DModel", .run = run_unet},
+          {.name = "unet2dcond", .config_class = "UNet2DConditionModel", .run = run_unet},
+          {.name = "tiny_dit_ls0", .run = run_tiny_dit},
+          {.name = "tiny_dit_ls1", .run = run_tiny_dit},
+          {.name = "tiny_unet", .run = run_tiny_unet}};
 }
 
 }  // namespace kiln::parity

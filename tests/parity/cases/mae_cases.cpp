@@ -100,8 +100,6 @@ std::vector<std::pair<std::string, at::Tensor>> gradients(MaeObjective& objectiv
   return to_theirs(table, ours);
 }
 
-}  // namespace
-
 void run_vit_mae(Case& reference, Report& report) {
   reference.rename(vit_mae_aliases());
   const MaeShape shape = mae_shape_from_config(reference.config, reference.dir.string());
@@ -117,27 +115,14 @@ void run_vit_mae(Case& reference, Report& report) {
   report.compare("mask", inputs.mask);
   report.compare("target", mae_target(patchify(inputs.images, shape.encoder.patch),
                                       shape.has_normalised_targets));
-  const auto see = [&](const std::string& name, const at::Tensor& x) { report.compare(name, x); };
+  const auto see = [&](const std::string& name, const at::Tensor& x) {
+    report.compare_if_stored(name, x);
+  };
   report.compare("pred", predict_all(objective.network(), inputs, see));
   report.compare("loss", loss_and_gradients(objective, inputs));
   for (const auto& [name, gradient] : gradients(objective, table)) {
     report.compare("grad." + name, gradient);
   }
-}
-
-namespace {
-
-// train_...: bounds of the case's README; the optimizer keeps fp32 master weights in any mode.
-constexpr Bound kLosses{1e-5, 0.0};
-constexpr Bound kNorms{0.0, 1e-5};
-constexpr Bound kWeights{1e-5, 0.0};
-
-OptimizerOptions optimizer_of(const nlohmann::json& info) {
-  OptimizerOptions options;
-  options.betas = info.at("betas").get<std::vector<double>>();
-  options.eps = info.at("eps");
-  options.weight_decay = info.at("wd");
-  return options;
 }
 
 /// The model's parameters, and the position tables if the stored run trained those too.
@@ -156,16 +141,14 @@ std::vector<Parameter> trained_parameters(MaeObjective& objective, const Case& r
   return parameters;
 }
 
-}  // namespace
-
-void run_train_vit_mae(Case& reference, Report& report) {
+void run_training(Case& reference, Report& report) {
   reference.rename(vit_mae_aliases());
   const MaeShape shape = mae_shape_from_config(reference.config, reference.dir.string());
   const NameTable table = vit_mae_names(shape);
   MaeObjective objective(shape, PixelNormalisation({}, {}), reference.options().dtype(at::kFloat));
   load_tensors(objective.module(), to_ours(table, reference.weights, reference.name),
                reference.name);
-  Trainee trainee(trained_parameters(objective, reference, table), optimizer_of(reference.info));
+  Trainee trainee(trained_parameters(objective, reference, table), adamw_of(reference.info));
   std::vector<double> losses, norms;
   for (std::int64_t step = 1; step <= reference.info.at("steps").get<std::int64_t>(); ++step) {
     const std::string prefix = fmt::format("step{}.", step);
@@ -178,22 +161,14 @@ void run_train_vit_mae(Case& reference, Report& report) {
     norms.push_back(trainee.gradient_norm());
     trainee.step(reference.at("lr")[step - 1].item<double>(), reference.info.at("clip"));
   }
-  for (const char* suffix : {"", "_f64"}) {
-    const bool is_exact = *suffix != '\0';
-    report.compare(std::string("losses") + suffix, at::tensor(losses, at::kDouble),
-                   is_exact ? kFloat64Bound : kLosses);
-    report.compare(std::string("grad_norms") + suffix, at::tensor(norms, at::kDouble),
-                   is_exact ? kFloat64Bound : kNorms);
-  }
+  compare_training(reference, report, losses, norms);
   for (const auto& [name, weight] : to_theirs(table, named_tensors(objective.module()))) {
     // The true gradient of key biases is zero; Adam scales their rounding noise to steps of full
     // size.
     if (name.ends_with(".key.bias")) continue;
-    report.compare("final." + name, weight, kWeights);
+    report.compare("final." + name, weight, kTrainedWeights);
   }
 }
-
-namespace {
 
 // tiny_mae: 8 x 8 images in patches of 4, two patches of four visible.
 MaeShape tiny_shape(bool has_normalised_targets) {
@@ -229,8 +204,6 @@ void compare_published_names(const Case& golden, const MaeObjective& objective, 
   }
 }
 
-}  // namespace
-
 void run_tiny_mae(Case& golden, Report& report) {
   const Bound bound = golden.type == at::kDouble ? kFloat64Bound : Bound{2e-6, 2e-5};
   for (const bool is_normalised : {false, true}) {
@@ -256,6 +229,17 @@ void run_tiny_mae(Case& golden, Report& report) {
     }
     compare_published_names(golden, objective, report);
   }
+}
+
+}  // namespace
+
+Runners mae_runners() {
+  return {{.name = "vitmae",
+           .config_class = "ViTMAEForPreTraining",
+           .is_training = true,
+           .run = run_training},
+          {.name = "vitmae", .config_class = "ViTMAEForPreTraining", .run = run_vit_mae},
+          {.name = "tiny_mae", .run = run_tiny_mae}};
 }
 
 }  // namespace kiln::parity

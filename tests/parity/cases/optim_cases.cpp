@@ -42,7 +42,7 @@ void run_optimizer(const Case& reference, const nlohmann::json& info, Report& re
   const bool is_lamb = info.at("optimizer") == "lamb";
   const NamedTensors stored = read_all(reference.dir / (name + ".safetensors"));
   const std::vector<std::string> decayed =
-      info.at(is_lamb ? "decay_and_trust_ratio_on" : "weight_decay_on");
+      info.at(info.contains("weight_decay_on") ? "weight_decay_on" : "decay_and_trust_ratio_on");
   std::vector<Parameter> parameters;
   for (const std::string& key : names_with_prefix(stored, "param.0.")) {
     const bool has_decay = std::ranges::find(decayed, key) != decayed.end();
@@ -97,14 +97,23 @@ void run_clip(const NamedTensors& stored, const std::string& name, at::Device de
   }
 }
 
-}  // namespace
+bool is_optim(const Case& reference) {
+  return reference.info.contains("cases") || reference.info.contains("clip");
+}
 
 void run_optim(Case& reference, Report& report) {
-  for (const auto& info : reference.info.at("cases")) run_optimizer(reference, info, report);
+  for (const auto& info : reference.info.value("cases", nlohmann::json::array())) {
+    run_optimizer(reference, info, report);
+  }
+  if (!reference.info.contains("clip")) return;
   const NamedTensors clip = read_all(reference.dir / "clip.safetensors");
   for (const auto& info : reference.info.at("clip")) {
     run_clip(clip, info.at("name"), reference.device, report);
   }
 }
+
+}  // namespace
+
+Runners optim_runners() { return {{.name = "optim", .fits = is_optim, .run = run_optim}}; }
 
 }  // namespace kiln::parity

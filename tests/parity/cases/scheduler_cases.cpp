@@ -4,7 +4,6 @@
 
 #include "core/base/error.h"
 #include "models/diffusion/samplers.h"
-#include "models/diffusion/variance_bound.h"
 #include "tests/parity/runners.h"
 
 // Noise schedules, single sampling steps and whole trajectories with stored network outputs.
@@ -88,6 +87,7 @@ void run_tables(const Case& reference, Report& report) {
     report.compare_values(prefix + "velocity", at::stack(velocity), values.at(prefix + "velocity"),
                           kStep);
   }
+  if (!values.has("zero_snr.betas")) return;
   const json& scaled = reference.info["settings"]["schedules.safetensors"]["scaled_linear"];
   const BetaSchedule zero = with_zero_terminal_snr(make_beta_schedule(
       "scaled_linear", scaled["beta_start"], scaled["beta_end"], scaled["num_train_timesteps"]));
@@ -99,8 +99,14 @@ void run_tables(const Case& reference, Report& report) {
                         values.at("zero_snr.alphas_cumprod"), Bound{0.0, 2e-6});
 }
 
+/// Length of the chain that is respaced.
+std::int64_t chain_length(const json& setting) {
+  return setting.value("num_train_timesteps", std::int64_t{1000});
+}
+
 std::unique_ptr<Formulation> ddpm(const json& setting, bool is_learned = false) {
   FormulationOptions options;
+  options.timesteps = chain_length(setting);
   options.beta_schedule = our_schedule(setting["beta_schedule"]);
   options.beta_start = setting.value("beta_start", 1e-4);
   options.beta_end = setting.value("beta_end", 0.02);
@@ -148,8 +154,10 @@ void run_ddpm_steps(const Case& reference, Report& report) {
                           kStep);
 
     const auto times =
-        spaced_timesteps(setting["timestep_spacing"], 1000, setting["num_inference_steps"], 0);
+        spaced_timesteps(setting["timestep_spacing"], chain_length(setting),
+                         setting["num_inference_steps"], setting.value("steps_offset", 0));
     const std::string key = name.substr(0, name.find('.')) + ".timesteps";
+    if (!values.has(key)) continue;
     report.compare_values(key, at::tensor(times, at::kLong), values.at(key), Bound{});
   }
 }
@@ -178,21 +186,39 @@ void compare_trajectory(const SamplerOptions& options, const Formulation& formul
                         values.at(name + ".final_f64"), kTrajectory);
 }
 
-/// DDIM as diffusers steps: always 1000 / steps back from a timestep, even where the next timestep
-/// of the spacing is another. Our sampler goes to the next one.
+/// The timesteps to which diffusers goes: always T / steps back from a timestep, even where the
+/// next one of the spacing is another. Our sampler goes to the next one.
+std::vector<std::int64_t> published_targets(const json& setting, const Trajectory& nodes) {
+  const std::int64_t back =
+      chain_length(setting) / setting["num_inference_steps"].get<std::int64_t>();
+  std::vector<std::int64_t> targets;
+  for (std::size_t i = 0; i + 1 < nodes.size(); ++i) {
+    targets.push_back(static_cast<std::int64_t>(nodes[i].time) - back);
+  }
+  return targets;
+}
+
+bool are_next_nodes(const std::vector<std::int64_t>& targets, const Trajectory& nodes) {
+  for (std::size_t i = 0; i + 1 < targets.size(); ++i) {
+    if (targets[i] != static_cast<std::int64_t>(nodes[i + 1].time)) return false;
+  }
+  return targets.back() < 0;  // and so to the end
+}
+
 at::Tensor ddim_as_published(const SamplerOptions& options, const Formulation& formulation,
-                             const Trajectory& nodes, const std::string& name,
-                             const Values& values) {
+                             const Trajectory& nodes, const std::vector<std::int64_t>& targets,
+                             const std::string& name, const Values& values) {
   const at::Tensor outputs = values.input(name + ".model_outputs");
-  const std::int64_t back = 1000 / outputs.size(0);
   at::Tensor x = values.input(name + ".samples")[0];
-  for (std::int64_t i = 0; i < outputs.size(0); ++i) {
-    const Node& node = nodes[static_cast<std::size_t>(i)];
-    const auto previous = std::max<std::int64_t>(static_cast<std::int64_t>(node.time) - back, -1);
-    Estimate e = estimate(formulation, x, outputs[i], node.level);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const NoiseLevel target =
+        targets[i] < 0 ? nodes.back().level : formulation.chain()->level(targets[i]);
+    const auto step = static_cast<std::int64_t>(i);
+    Estimate e = estimate(formulation, x, outputs[step], nodes[i].level);
     if (options.clip > 0.0) e.x0 = e.x0.clamp(-options.clip, options.clip);
-    x = ddim_step(e, node.level, formulation.chain()->level(previous), options.eta,
-                  values.input(name + ".noise")[i]);
+    const at::Tensor noise =
+        options.eta > 0.0 ? values.input(name + ".noise")[step] : at::zeros_like(x);
+    x = ddim_step(e, nodes[i].level, target, options.eta, noise);
   }
   return x;
 }
@@ -216,26 +242,30 @@ void run_ddim(const Case& reference, Report& report) {
     }
     report.compare_values(name + ".timesteps", at::tensor(times, at::kLong),
                           values.at(name + ".timesteps"), Bound{});
-    const bool is_even = setting["timestep_spacing"] != "linspace";
-    report.compare_values(name + ".final",
-                          is_even ? follow(options, *formulation, nodes, name, values)
-                                  : ddim_as_published(options, *formulation, nodes, name, values),
-                          values.at(name + ".final_f64"), kTrajectory);
+    const std::vector<std::int64_t> targets = published_targets(setting, nodes);
+    report.compare_values(
+        name + ".final",
+        are_next_nodes(targets, nodes)
+            ? follow(options, *formulation, nodes, name, values)
+            : ddim_as_published(options, *formulation, nodes, targets, name, values),
+        values.at(name + ".final_f64"), kTrajectory);
   }
 }
 
-std::unique_ptr<Formulation> edm(double sigma_data, double sigma_min, double sigma_max) {
+std::unique_ptr<Formulation> edm(const json& setting) {
   FormulationOptions options;
   options.formulation = "edm";
   options.weighting = "edm";
-  options.sigma_data = sigma_data;
-  options.sigma_min = sigma_min;
-  options.sigma_max = sigma_max;
+  options.sigma_data = setting["sigma_data"];
+  options.sigma_min = setting.value("sigma_min", options.sigma_min);
+  options.sigma_max = setting.value("sigma_max", options.sigma_max);
+  options.log_sigma_mean = setting.value("P_mean", options.log_sigma_mean);
+  options.log_sigma_std = setting.value("P_std", options.log_sigma_std);
   return make_formulation(options);
 }
 
-void run_edm_training(const Values& values, Report& report) {
-  const auto formulation = edm(0.5, 0.002, 80.0);
+void run_edm_training(const json& setting, const Values& values, Report& report) {
+  const auto formulation = edm(setting);
   const at::Tensor x0 = values.at("train.x0").to(at::kDouble);
   const at::Tensor noise = values.at("train.noise").to(at::kDouble);
   const at::Tensor output = values.at("train.raw_model_output").to(at::kDouble);
@@ -270,16 +300,17 @@ void run_edm_training(const Values& values, Report& report) {
 
 void run_edm(const Case& reference, Report& report) {
   const Values values(reference, "edm.safetensors");
-  for (const json& setting : reference.info["settings"]["edm.safetensors"]["sampler"]) {
+  const json& settings = reference.info["settings"]["edm.safetensors"];
+  for (const json& setting : settings["sampler"]) {
     const std::string name = setting["name"];
-    const auto formulation = edm(setting["sigma_data"], setting["sigma_min"], setting["sigma_max"]);
+    const auto formulation = edm(setting);
     SamplerOptions options;
     options.sampler = "euler";
     const Trajectory nodes =
         formulation->trajectory({.steps = setting["num_inference_steps"], .rho = setting["rho"]});
     compare_trajectory(options, *formulation, nodes, name, values, report);
   }
-  run_edm_training(values, report);
+  if (settings.contains("train")) run_edm_training(settings["train"], values, report);
 }
 
 void run_flow(const Case& reference, Report& report) {
@@ -296,6 +327,7 @@ void run_flow(const Case& reference, Report& report) {
         formulation->trajectory({.steps = setting["num_inference_steps"], .spacing = "linspace"});
     compare_trajectory(options, *formulation, nodes, name, values, report);
   }
+  if (!values.has("train.x0")) return;
   const at::Tensor x0 = values.input("train.x0"), noise = values.input("train.noise");
   const at::Tensor sigma = values.input("train.sigma").view({-1, 1, 1, 1});
   const Target target = velocity_target();
@@ -326,49 +358,33 @@ void run_dpm_solver(const Case& reference, Report& report) {
   }
 }
 
-}  // namespace
+struct Part {
+  const char* file;
+  void (*run)(const Case& reference, Report& report);
+};
+constexpr Part kParts[] = {
+    {"schedules.safetensors", run_tables},      {"ddpm_step.safetensors", run_ddpm_steps},
+    {"ddim_step.safetensors", run_ddim},        {"edm.safetensors", run_edm},
+    {"flow_match_euler.safetensors", run_flow}, {"dpmsolver_2m.safetensors", run_dpm_solver}};
 
-void run_schedulers(Case& reference, Report& report) {
-  run_tables(reference, report);
-  run_ddpm_steps(reference, report);
-  run_ddim(reference, report);
-  run_edm(reference, report);
-  run_flow(reference, report);
-  run_dpm_solver(reference, report);
+bool has_part(const Case& reference, const Part& part) {
+  return reference.info.contains("settings") && reference.info["settings"].contains(part.file);
 }
 
-void run_diffusion_vlb(Case& reference, Report& report) {
-  const Bound output{0.0, 1e-5}, gradient{0.0, 1e-4};
-  const at::Tensor betas = reference.at("betas_table").cpu().contiguous();
-  const BetaSchedule schedule = schedule_from_betas(
-      {betas.const_data_ptr<double>(), betas.const_data_ptr<double>() + betas.numel()});
-  const at::Tensor x0 = reference.input("x0"), noise = reference.input("noise");
-  const at::Tensor& times = reference.at("timesteps");
-  std::vector<double> signal, sigma;
-  for (std::int64_t i = 0; i < times.numel(); ++i) {
-    const NoiseLevel level = schedule.level(times[i].item<std::int64_t>());
-    signal.push_back(level.signal);
-    sigma.push_back(level.noise);
+bool has_schedules(const Case& reference) {
+  return std::ranges::any_of(kParts, [&](const Part& part) { return has_part(reference, part); });
+}
+
+void run_schedulers(Case& reference, Report& report) {
+  for (const Part& part : kParts) {
+    if (has_part(reference, part)) part.run(reference, report);
   }
-  const auto column = [&](const std::vector<double>& values) {
-    return at::tensor(values, at::kDouble).to(reference.options()).view({-1, 1, 1, 1});
-  };
-  const at::Tensor x = column(signal) * x0 + column(sigma) * noise;
-  const at::Tensor eps = reference.input("eps").clone().requires_grad_();
-  const at::Tensor v = reference.input("v").clone().requires_grad_();
-  const VarianceBound bound(schedule);
-  const at::Tensor x0_model = (x - column(sigma) * eps.detach()) / column(signal);
-  const at::Tensor bits = bound({x0, x, x0_model, v, times});
-  const at::Tensor mse = (eps - noise).square().mean();
-  const at::Tensor loss = mse + bits.mean();
-  loss.backward();
-  report.compare("x_t_f64", x, output);
-  report.compare("model_log_variance_f64", bound.log_variance(v, times), output);
-  report.compare("mse_f64", mse, output);
-  report.compare("vb_per_sample_f64", bits, output);
-  report.compare("loss_f64", loss, output);
-  report.compare("grad.eps_f64", eps.grad(), gradient);
-  report.compare("grad.v_f64", v.grad(), gradient);
+}
+
+}  // namespace
+
+Runners scheduler_runners() {
+  return {{.name = "schedulers", .fits = has_schedules, .run = run_schedulers}};
 }
 
 }  // namespace kiln::parity

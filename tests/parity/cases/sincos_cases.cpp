@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "models/layers/positions.h"
@@ -10,7 +11,19 @@ constexpr Bound kPositions{1e-6, 0.0};
 // The angle t * w of the stored fp32 embeddings was rounded before the sine.
 constexpr Bound kRoundedAngle{1e-4, 0.0};
 
-}  // namespace
+/// "timestep.WHAT_freq_shiftS" and the like: S.
+double shift_of(const std::string& name) {
+  const std::string key = "freq_shift";
+  const std::size_t found = name.find(key);
+  return found == std::string::npos ? 0.0 : std::stod(name.substr(found + key.size()));
+}
+
+bool is_sincos(const Case& reference) {
+  return std::ranges::any_of(reference.tensors, [](const auto& item) {
+    return item.first.starts_with("mae.grid") || item.first.starts_with("dit.grid") ||
+           item.first == "timestep.t";
+  });
+}
 
 void run_sincos(Case& reference, Report& report) {
   for (const auto& [name, stored] : reference.tensors) {
@@ -20,11 +33,15 @@ void run_sincos(Case& reference, Report& report) {
     if (is_mae || is_dit) {
       report.compare(name, sincos_2d(dim, grid, grid, is_mae), kPositions);
     } else if (name != "timestep.t") {
-      const double shift = name.find("freq_shift1") != std::string::npos ? 1.0 : 0.0;
-      const at::Tensor ours = timestep_embedding(reference.at("timestep.t"), stored.size(1), shift);
+      const at::Tensor ours =
+          timestep_embedding(reference.at("timestep.t"), stored.size(1), shift_of(name));
       report.compare(name, ours, name.ends_with("_f64") ? kFloat64Bound : kRoundedAngle);
     }
   }
 }
+
+}  // namespace
+
+Runners sincos_runners() { return {{.name = "sincos", .fits = is_sincos, .run = run_sincos}}; }
 
 }  // namespace kiln::parity

@@ -22,20 +22,39 @@ std::string input_of(const nlohmann::json& row) {
   return bytes;
 }
 
+/// The vocabulary of the case's README: in its folder, or in data/bert-vocab of a folder above it or
+/// of ../shared.
+std::filesystem::path vocabulary_of(const std::filesystem::path& dir) {
+  namespace fs = std::filesystem;
+  const fs::path file = "data/bert-vocab/vocab.txt";
+  std::vector<fs::path> candidates = {dir / "vocab.txt"};
+  for (fs::path up = fs::canonical(dir); up != up.root_path(); up = up.parent_path()) {
+    candidates.push_back(up / file);
+  }
+  candidates.push_back(fs::path("../shared") / file);
+  for (const fs::path& candidate : candidates) {
+    if (fs::exists(candidate)) return candidate;
+  }
+  throw usage_error("{}: no vocab.txt, and no {} in a folder above", dir.string(), file.string());
+}
+
+bool is_wordpiece(const Case& reference) {
+  return std::filesystem::exists(reference.dir / "cases.jsonl") ||
+         std::filesystem::exists(reference.dir / "pairs.jsonl");
+}
+
 template <typename Check>
 void for_each_row(const std::filesystem::path& file, const Check& check) {
   std::ifstream stream(file);
-  if (!stream) throw usage_error("{}: cannot open", file.string());
+  if (!stream) return;  // a case may have rows of one kind alone
   int number = 0;
   for (std::string line; std::getline(stream, line);) {
     check(nlohmann::json::parse(line), fmt::format("{}:{}", file.filename().string(), ++number));
   }
 }
 
-}  // namespace
-
 void run_wordpiece(Case& reference, Report& report) {
-  const auto vocabulary = reference.dir / "../../data/bert-vocab/vocab.txt";
+  const std::filesystem::path vocabulary = vocabulary_of(reference.dir);
   const Tokenizer uncased(Vocabulary::load(vocabulary), {});
   const Tokenizer cased(Vocabulary::load(vocabulary), NormalizerOptions::cased());
   TokenEncoder encode_uncased(uncased), encode_cased(cased);
@@ -56,6 +75,12 @@ void run_wordpiece(Case& reference, Report& report) {
                       input.mask == row.at("attention_mask").get<Ids>(),
                   name);
   });
+}
+
+}  // namespace
+
+Runners wordpiece_runners() {
+  return {{.name = "wordpiece", .fits = is_wordpiece, .run = run_wordpiece}};
 }
 
 }  // namespace kiln::parity
