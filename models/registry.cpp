@@ -12,6 +12,7 @@
 #include "models/diffusion/objective.h"
 #include "models/mae/mae.h"
 #include "models/mae/mae_options.h"
+#include "models/resnet/resnet_classifier.h"
 #include "models/vit/vit_classifier.h"
 
 namespace kiln {
@@ -113,6 +114,7 @@ std::vector<ModelEntry>& table() {
       {"pixel_diffusion", "image", "The same on pixels.", make_latent_diffusion},
       {"mae", "image", "Masked autoencoder: a ViT that predicts the pixels of hidden patches.",
        make_mae},
+      {"resnet", "image", "Residual network that classifies images.", make_resnet},
       {"vit", "image", "ViT classifier, from scratch or fine-tuned from a masked autoencoder.",
        make_vit},
   };

@@ -29,7 +29,8 @@ std::vector<std::pair<std::string, at::Tensor>> to_theirs(const NameTable& table
     const auto found = ours.find(rule.ours);
     KILN_CHECK(found != ours.end(), "no tensor '{}' to export", rule.ours);
     const auto count = static_cast<std::int64_t>(rule.theirs.size());
-    const auto parts = rule.kind == NameRule::Kind::kCopies
+    // One part may be a scalar, which has no rows to cut.
+    const auto parts = rule.kind == NameRule::Kind::kCopies || count == 1
                            ? std::vector<at::Tensor>(rule.theirs.size(), found->second)
                            : found->second.chunk(count, 0);
     for (std::size_t i = 0; i < rule.theirs.size(); ++i) {

@@ -23,6 +23,7 @@ kiln_test(models/mae/mae_test.cpp DEPS models)
 kiln_test(models/parity_test.cpp LIBS kiln::test_program LABELS gpu TIMEOUT 400)
 kiln_test(models/measures/principal_components_test.cpp DEPS models)
 kiln_test(models/measures/probe_test.cpp DEPS models)
+kiln_test(models/resnet/resnet_test.cpp DEPS models)
 kiln_test(models/vit/vit_classifier_test.cpp DEPS models)
 add_dependencies(models_parity_test parity)
 # KILN_PYTHON names an interpreter that has torch and transformers.

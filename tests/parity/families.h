@@ -12,6 +12,7 @@
   FAMILY(diffusion)                  \
   FAMILY(mae)                        \
   FAMILY(optim)                      \
+  FAMILY(resnet)                     \
   FAMILY(scheduler)                  \
   FAMILY(sincos)                     \
   FAMILY(vit)                        \
