@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include "core/torch.h"
 #include "tests/support/program.h"
+#include "tests/support/temporary_folder.h"
 
 namespace {
 
@@ -52,6 +54,28 @@ TEST(ParityProgram, RefusesAGpuThatIsNotThere) {
             "(CUDA_VISIBLE_DEVICES), or a build without CUDA\n");
 }
 
+// The runner in case.json, or where there is none the files, say what a case is.
+TEST(ParityProgram, DoesNotLookAtNamesOfFolders) {
+  const fs::path cases = fs::path(KILN_SOURCE_DIR) / ".." / "shared" / "parity";
+  if (!fs::exists(cases)) GTEST_SKIP() << "no stored cases " << cases;
+  const kiln::TemporaryFolder folder;
+  std::vector<std::string> words = {kParity};
+  for (const char* name : {"train_bert", "schedulers", "sincos", "diffusion_vlb"}) {
+    words.push_back((folder / ("case-" + std::to_string(words.size()))).string());
+    fs::copy(cases / name, words.back());
+  }
+  const kiln::test::Outcome outcome = kiln::test::run(words);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+}
+
+TEST(ParityProgram, NamesTheRunnersThereAre) {
+  const kiln::TemporaryFolder folder;
+  std::ofstream(folder / "case.json") << R"({"runner": "unheard_of"})";
+  const kiln::test::Outcome outcome = kiln::test::run({kParity, folder.path().string()});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_NE(outcome.err.find("no runner for 'unheard_of'; there are"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                          testing::Values("parity/vitmae", "parity/vitmae_normpix",
                                          "parity/train_vitmae_normpix", "parity/optim",
@@ -70,5 +94,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "golden/tiny_ae_kl.safetensors", "golden/tiny_ae_vq.safetensors",
                     "golden/tiny_unet.safetensors", "golden/tiny_dit_ls0.safetensors",
                     "golden/tiny_dit_ls1.safetensors"));
+
+INSTANTIATE_TEST_SUITE_P(ResNet, Parity,
+                         testing::Values("parity/resnet18", "parity/resnet18_cifar",
+                                         "parity/resnet50"));
 
 }  // namespace
