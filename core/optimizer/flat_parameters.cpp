@@ -80,6 +80,8 @@ void FlatParameters::place(const std::vector<Parameter>& parameters, std::int64_
     entry.bucket = buckets_.size() - 1;
     entry.has_decay = parameter.has_decay;
     entry.lr_scale = parameter.lr_scale;
+    entry.bound = parameter.bound;
+    entry.frozen_samples = parameter.frozen_samples;
     entry.first_sum = num_sums_;
     num_sums_ += entry.num_sums();
     size_ = entry.offset + entry.numel;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class FlatParameters {
     std::size_t bucket = 0;
     bool has_decay = true;
     double lr_scale = 1.0;
+    std::optional<double> bound;
+    std::int64_t frozen_samples = 0;
     std::int64_t first_sum = 0;  // number of its first segment in the whole model
     std::int64_t num_sums() const { return (numel + kBlock - 1) / kBlock; }
   };

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,23 +53,28 @@ void add_squares(const Slice& slice, const at::Tensor& gradient, BlockSums& sums
 /// min(1, clip_norm / (norm + 1e-6)), as PyTorch clips; 1 when clip_norm is 0 (off).
 double clip_factor(double norm, double clip_norm);
 
+/// What changes from step to step. Spans are by entry of FlatParameters.
 struct StepScalars {
   double lr = 0.0;
-  double gradient_scale = 1.0;  // clip_factor()
-  std::int64_t update = 1;      // number of this update of the phase, from 1
+  double gradient_scale = 1.0;                   // clip_factor()
+  std::span<const double> gradient_scales = {};  // in its place, where not empty
+  std::int64_t update = 1;                       // number of this update of the phase, from 1
+  /// In its place, where not empty: number of each entry's own update; 0: the entry is frozen.
+  std::span<const std::int64_t> updates = {};
+  std::optional<double> weight_decay = {};  // in place of the option
   double ema_decay = 0.0;
 };
 
-/// AdamW, Google's BERT-Adam, LAMB, LARS, SGD with momentum over flat slices. Knows nothing of
-/// ranks and keeps no state: that is in the slices. One update:
+/// AdamW, Adam, Adamax, RMSprop, Google's BERT-Adam, LAMB, LARS, LARC, SGD with momentum over flat
+/// slices. Knows nothing of ranks and keeps no state: that is in the slices. One update:
 ///
 ///   if has_trust_ratio():  prepare(slices); [sums of all ranks]; trust_ratios(sums)
 ///   step(slices, ratios)
 ///
 /// gradients[i] is that of slices[i]. All slices may be given at once or one by one.
 ///
-/// step() does clipping, moments, decay, update, bf16 copy and moving average in one pass over
-/// memory. Element-wise results do not depend on slices, buckets, ranks or threads.
+/// step() does clipping, moments, decay, update, bound, bf16 copy and moving average in one pass
+/// over memory. Element-wise results do not depend on slices, buckets, ranks or threads.
 class Optimizer {
  public:
   /// kByDevice: loops over memory on the host, tensor operations
@@ -78,7 +84,9 @@ class Optimizer {
 
   /// Names under which checkpoints hold the moments, e.g. {"exp_avg", "exp_avg_sq"}.
   const std::vector<std::string>& moment_names() const { return moment_names_; }
-  bool has_trust_ratio() const { return rule_ == Rule::kLamb || rule_ == Rule::kLars; }
+  bool has_trust_ratio() const { return kiln::has_trust_ratio(rule_); }
+  /// The names of all optimizers.
+  static std::vector<std::string> names();
 
   /// Row 0 of sums: |p|^2, row 1: |u|^2.
   void prepare(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
@@ -87,8 +95,10 @@ class Optimizer {
                const StepScalars& scalars, BlockSums& sums) const {
     prepare({&slice, 1}, {&gradient, 1}, flat, scalars, sums);
   }
-  /// Per entry; 1 for entries without decay and where either norm is 0.
-  std::vector<double> trust_ratios(const FlatParameters& flat, BlockSums& sums) const;
+  /// Per entry; 1 for entries without decay and where either norm is 0. Of LARC, all entries have
+  /// one, and 0 stands for those without a norm.
+  std::vector<double> trust_ratios(const FlatParameters& flat, const StepScalars& scalars,
+                                   BlockSums& sums) const;
   /// `ratios` is empty for rules without trust ratio.
   void step(std::span<const Slice> slices, std::span<const at::Tensor> gradients,
             const FlatParameters& flat, const StepScalars& scalars,
@@ -99,7 +109,10 @@ class Optimizer {
   }
 
  private:
-  RuleScalars scalars_of(const FlatParameters::Entry& entry, const StepScalars& scalars) const;
+  double weight_decay(const StepScalars& scalars) const;
+  RuleScalars scalars_of(const FlatParameters::Entry& entry, const StepScalars& scalars,
+                         std::int64_t update) const;
+  void set_trust_ratio(RuleScalars& scalars, double lr, double ratio) const;
   std::vector<RuleScalars> scalars_by_entry(const FlatParameters& flat, const StepScalars& scalars,
                                             std::span<const double> ratios) const;
 

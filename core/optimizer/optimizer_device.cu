@@ -19,10 +19,6 @@ __device__ std::uint16_t to_bf16(float value) {
   return static_cast<std::uint16_t>(value != value ? 0x7fc0u : rounded);
 }
 
-__device__ float scale_of(const DeviceSlice& slice) {
-  return slice.scale_on_device ? *slice.scale_on_device : slice.gradient_scale;
-}
-
 /// A segment: `head` elements, then fours at addresses where they can be loaded whole, then fewer
 /// than four. Without such addresses all is head.
 struct Cut {
@@ -72,7 +68,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr bool kHasSecond = RuleT::kNumMoments == 2;
   const DeviceSegment segment = slice.segments[blockIdx.x / kParts];
   const RuleScalars s = scalars[segment.entry];
-  const float scale = scale_of(slice);
+  if (s.is_frozen) return;
+  const float scale = s.gradient_scale;
   Elements slots[kInFlight] = {};
   over_segment(
       segment, Cut(slice, segment), static_cast<int>(blockIdx.x % kParts * kThreads + threadIdx.x),
@@ -123,7 +120,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr bool kHasSecond = RuleT::kNumMoments == 2;
   const DeviceSegment segment = slice.segments[blockIdx.x];
   const RuleScalars s = scalars[segment.entry];
-  const float scale = scale_of(slice);
+  if (s.is_frozen) return;
+  const float scale = s.gradient_scale;
   double squares_p = 0.0, squares_u = 0.0;
   const auto add = [&](float p, float g, float& m, float& v) {
     const float u = RuleT::direction(s, p, g * scale, m, v);
@@ -201,6 +199,12 @@ void update_on_device(Rule rule, bool is_finishing, const DeviceSlice& slice,
   switch (rule) {
     case Rule::kAdamW:
       return launch_update<AdamWRule, false>(slice, scalars, stream);
+    case Rule::kAdam:
+      return launch_update<AdamRule, false>(slice, scalars, stream);
+    case Rule::kAdamax:
+      return launch_update<AdamaxRule, false>(slice, scalars, stream);
+    case Rule::kRmsprop:
+      return launch_update<RmspropRule, false>(slice, scalars, stream);
     case Rule::kBertAdam:
       return launch_update<BertAdamRule, false>(slice, scalars, stream);
     case Rule::kSgd:
@@ -211,13 +215,19 @@ void update_on_device(Rule rule, bool is_finishing, const DeviceSlice& slice,
     case Rule::kLars:
       return is_finishing ? launch_update<LarsRule, true>(slice, scalars, stream)
                           : launch_update<LarsRule, false>(slice, scalars, stream);
+    case Rule::kLarc:
+      return is_finishing ? launch_update<LarcRule, true>(slice, scalars, stream)
+                          : launch_update<LarcRule, false>(slice, scalars, stream);
   }
 }
 
 void prepare_on_device(Rule rule, const DeviceSlice& slice, const RuleScalars* scalars,
                        double* parameter, double* direction, void* stream) {
-  launch("prepare", rule == Rule::kLamb ? prepare_kernel<LambRule> : prepare_kernel<LarsRule>,
-         slice.num_segments, kThreads, stream, slice, scalars, parameter, direction);
+  const auto kernel = rule == Rule::kLamb   ? prepare_kernel<LambRule>
+                      : rule == Rule::kLars ? prepare_kernel<LarsRule>
+                                            : prepare_kernel<LarcRule>;
+  launch("prepare", kernel, slice.num_segments, kThreads, stream, slice, scalars, parameter,
+         direction);
 }
 
 void squares_on_device(const DeviceSlice& slice, double* sums, void* stream) {

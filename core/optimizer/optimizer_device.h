@@ -29,8 +29,6 @@ struct DeviceSlice {
   float* moment2 = nullptr;
   std::uint16_t* weights = nullptr;
   float* ema = nullptr;
-  float gradient_scale = 1.0f;
-  const float* scale_on_device = nullptr;  // in place of gradient_scale: the host need not wait
   float ema_rate = 0.0f;
 };
 

@@ -14,7 +14,8 @@ KILN_HOST_DEVICE inline float updated(const RuleScalars& s, float p, float g, fl
   } else {
     u = RuleT::direction(s, p, g, m, v);
   }
-  return RuleT::apply(s, p, u, m);
+  const float next = RuleT::apply(s, p, u, m);
+  return next < -s.bound ? -s.bound : s.bound < next ? s.bound : next;
 }
 
 }  // namespace kiln

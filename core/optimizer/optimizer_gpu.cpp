@@ -105,8 +105,7 @@ void prepare_on_gpu(std::span<const Slice> slices, std::span<const at::Tensor> g
   const at::Tensor scalars = to_device(update.scalars, slices[0].master.device());
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (slices[i].segments.empty()) continue;
-    DeviceSlice pointers = pointers_of(slices[i], gradients[i], table_of(slices[i]));
-    pointers.gradient_scale = static_cast<float>(update.gradient_scale);
+    const DeviceSlice pointers = pointers_of(slices[i], gradients[i], table_of(slices[i]));
     prepare_on_device(update.rule, pointers, static_cast<const RuleScalars*>(scalars.data_ptr()),
                       sums.row(0).data_ptr<double>(), sums.row(1).data_ptr<double>(),
                       current_stream(slices[i]));
@@ -117,11 +116,10 @@ void step_on_gpu(std::span<const Slice> slices, std::span<const at::Tensor> grad
                  const TensorUpdate& update) {
   const c10::cuda::CUDAGuard device(slices[0].master.device());
   const at::Tensor scalars = to_device(update.scalars, slices[0].master.device());
-  const bool is_finishing = update.rule == Rule::kLamb || update.rule == Rule::kLars;
+  const bool is_finishing = has_trust_ratio(update.rule);
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (slices[i].segments.empty()) continue;
     DeviceSlice pointers = pointers_of(slices[i], gradients[i], table_of(slices[i]));
-    pointers.gradient_scale = static_cast<float>(update.gradient_scale);
     pointers.ema_rate = static_cast<float>(1.0 - update.ema_decay);
     update_on_device(update.rule, is_finishing, pointers,
                      static_cast<const RuleScalars*>(scalars.data_ptr()),

@@ -70,7 +70,7 @@ template <typename RuleT, bool kFinishing, bool kHasCopy, bool kHasEma>
 template <typename RuleT, bool kFinishing = false>
 void update(const SegmentMemory& memory, const RuleScalars& scalars) {
   const auto run = [&](auto loop) {
-    loop(scalars, memory.gradient_scale, memory.ema_rate, memory.count, memory.gradient,
+    loop(scalars, scalars.gradient_scale, memory.ema_rate, memory.count, memory.gradient,
          memory.master, memory.moment1, memory.moment2, memory.weights, memory.ema);
   };
   if (memory.weights) {
@@ -82,11 +82,16 @@ void update(const SegmentMemory& memory, const RuleScalars& scalars) {
   }
 }
 
+void move_average_loop(const float* __restrict values, float* __restrict average,
+                       std::int64_t count, float rate) {
+  for (std::int64_t i = 0; i < count; ++i) average[i] += rate * (values[i] - average[i]);
+}
+
 template <typename RuleT>
 SquaredNorms prepare(const SegmentMemory& memory, const RuleScalars& scalars) {
   constexpr std::int64_t kChunk = 512;
   const RuleScalars s = scalars;
-  const float scale = memory.gradient_scale;
+  const float scale = s.gradient_scale;
   alignas(64) float directions[kChunk];
   Lanes parameter, direction;
   for (std::int64_t begin = 0; begin < memory.count; begin += kChunk) {
@@ -120,33 +125,48 @@ void update_segment(Rule rule, const SegmentMemory& memory, const RuleScalars& s
   switch (rule) {
     case Rule::kAdamW:
       return update<AdamWRule>(memory, scalars);
+    case Rule::kAdam:
+      return update<AdamRule>(memory, scalars);
+    case Rule::kAdamax:
+      return update<AdamaxRule>(memory, scalars);
+    case Rule::kRmsprop:
+      return update<RmspropRule>(memory, scalars);
     case Rule::kBertAdam:
       return update<BertAdamRule>(memory, scalars);
     case Rule::kSgd:
       return update<LarsRule>(memory, scalars);
     case Rule::kLamb:
     case Rule::kLars:
+    case Rule::kLarc:
       break;
   }
   KILN_CHECK(false, "a rule with trust ratio takes two passes");
 }
 
 SquaredNorms prepare_segment(Rule rule, const SegmentMemory& memory, const RuleScalars& scalars) {
-  KILN_CHECK(rule == Rule::kLamb || rule == Rule::kLars, "a rule without trust ratio");
-  return rule == Rule::kLamb ? prepare<LambRule>(memory, scalars)
-                             : prepare<LarsRule>(memory, scalars);
+  KILN_CHECK(has_trust_ratio(rule), "a rule without trust ratio");
+  if (rule == Rule::kLamb) return prepare<LambRule>(memory, scalars);
+  return rule == Rule::kLars ? prepare<LarsRule>(memory, scalars)
+                             : prepare<LarcRule>(memory, scalars);
 }
 
 void finish_segment(Rule rule, const SegmentMemory& memory, const RuleScalars& scalars) {
-  KILN_CHECK(rule == Rule::kLamb || rule == Rule::kLars, "a rule without trust ratio");
-  rule == Rule::kLamb ? update<LambRule, true>(memory, scalars)
-                      : update<LarsRule, true>(memory, scalars);
+  KILN_CHECK(has_trust_ratio(rule), "a rule without trust ratio");
+  if (rule == Rule::kLamb) return update<LambRule, true>(memory, scalars);
+  rule == Rule::kLars ? update<LarsRule, true>(memory, scalars)
+                      : update<LarcRule, true>(memory, scalars);
 }
 
 double squared_sum(const float* values, std::int64_t count) {
   Lanes lanes;
   lanes.add_squares(values, count);
   return lanes.total();
+}
+
+void move_average(const float* values, float* average, std::uint16_t* copy, std::int64_t count,
+                  float rate) {
+  move_average_loop(values, average, count, rate);
+  if (copy) round_to_bf16(average, copy, count);
 }
 
 void round_to_bf16(const float* from, std::uint16_t* to, std::int64_t count) {

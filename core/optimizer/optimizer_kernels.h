@@ -10,7 +10,12 @@
 
 namespace kiln {
 
-enum class Rule { kAdamW, kBertAdam, kLamb, kLars, kSgd };
+enum class Rule { kAdamW, kAdam, kAdamax, kRmsprop, kBertAdam, kLamb, kLars, kLarc, kSgd };
+
+/// Whether a rule takes two passes, with the norms of whole tensors in between.
+constexpr bool has_trust_ratio(Rule rule) {
+  return rule == Rule::kLamb || rule == Rule::kLars || rule == Rule::kLarc;
+}
 
 /// Memory of one segment; every non-null pointer holds `count` elements.
 struct SegmentMemory {
@@ -21,7 +26,6 @@ struct SegmentMemory {
   float* moment2 = nullptr;          // null for rules with one moment
   std::uint16_t* weights = nullptr;  // bf16 copy; null when the master weights are the weights
   float* ema = nullptr;              // null without moving average
-  float gradient_scale = 1.0f;       // clipping
   float ema_rate = 0.0f;             // 1 - decay
 };
 
@@ -39,6 +43,10 @@ void finish_segment(Rule rule, const SegmentMemory& memory, const RuleScalars& s
 
 /// Sum of squares in fp64: element i goes to lane i % 8, lanes are added in order.
 double squared_sum(const float* values, std::int64_t count);
+
+/// average += rate (values - average), and its bf16 copy, where not null.
+void move_average(const float* values, float* average, std::uint16_t* copy, std::int64_t count,
+                  float rate);
 
 /// Nearest, ties to even; every NaN becomes 0x7fc0.
 void round_to_bf16(const float* from, std::uint16_t* to, std::int64_t count);

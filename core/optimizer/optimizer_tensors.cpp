@@ -1,5 +1,7 @@
 #include "core/optimizer/optimizer_tensors.h"
 
+#include <cmath>
+
 #include "core/base/error.h"
 #include "core/torch.h"
 
@@ -46,10 +48,18 @@ void with_rule(Rule rule, const Function& function) {
   switch (rule) {
     case Rule::kAdamW:
       return function(AdamWRule{});
+    case Rule::kAdam:
+      return function(AdamRule{});
+    case Rule::kAdamax:
+      return function(AdamaxRule{});
+    case Rule::kRmsprop:
+      return function(RmspropRule{});
     case Rule::kBertAdam:
       return function(BertAdamRule{});
     case Rule::kLamb:
       return function(LambRule{});
+    case Rule::kLarc:
+      return function(LarcRule{});
     case Rule::kLars:
     case Rule::kSgd:
       return function(LarsRule{});
@@ -59,7 +69,7 @@ void with_rule(Rule rule, const Function& function) {
 /// The elements of one run; moments are written back by store_moments().
 struct Elements {
   at::Tensor p, g, m, v;
-  Elements(const Slice& slice, const at::Tensor& gradient, const Run& run, double scale)
+  Elements(const Slice& slice, const at::Tensor& gradient, const Run& run, float scale)
       : p(part(slice.master, run.range)),
         g(part(gradient, run.range) * scale),
         m(part(slice.moments[0], run.range)),
@@ -83,8 +93,10 @@ void prepare_tensors(const Slice& slice, const at::Tensor& gradient, const Tenso
   const at::NoGradGuard no_grad;
   with_rule(update.rule, [&](auto rule) {
     for (const Run& run : runs_of(slice)) {
-      Elements e(slice, gradient, run, update.gradient_scale);
-      const at::Tensor u = rule.direction(update.scalars[run.entry], e.p, e.g, e.m, e.v);
+      const RuleScalars s = update.scalars[run.entry];
+      if (s.is_frozen) continue;
+      Elements e(slice, gradient, run, s.gradient_scale);
+      const at::Tensor u = rule.direction(s, e.p, e.g, e.m, e.v);
       e.store_moments(slice, run);
       store_squares(e.p, run, sums.row(0));
       store_squares(u, run, sums.row(1));
@@ -97,7 +109,8 @@ void step_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUp
   with_rule(update.rule, [&](auto rule) {
     for (const Run& run : runs_of(slice)) {
       const RuleScalars s = update.scalars[run.entry];
-      Elements e(slice, gradient, run, update.gradient_scale);
+      if (s.is_frozen) continue;
+      Elements e(slice, gradient, run, s.gradient_scale);
       at::Tensor u;
       if constexpr (requires { rule.direction_again(s, e.p, e.g, e.m, e.v); }) {
         const bool is_prepared = update.rule != Rule::kSgd;
@@ -106,7 +119,8 @@ void step_tensors(const Slice& slice, const at::Tensor& gradient, const TensorUp
       } else {
         u = rule.direction(s, e.p, e.g, e.m, e.v);
       }
-      const at::Tensor p = rule.apply(s, e.p, u, e.m);
+      at::Tensor p = rule.apply(s, e.p, u, e.m);
+      if (std::isfinite(s.bound)) p = p.clamp(-s.bound, s.bound);
       e.store_moments(slice, run);
       e.p.copy_(p);
       if (slice.weights.scalar_type() != at::kFloat) part(slice.weights, run.range).copy_(p);

@@ -12,7 +12,6 @@ namespace kiln {
 struct TensorUpdate {
   Rule rule = Rule::kAdamW;
   std::span<const RuleScalars> scalars;  // by entry; with trust ratio in the second pass
-  double gradient_scale = 1.0;
   double ema_decay = 0.0;
 };
 

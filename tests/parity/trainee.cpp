@@ -55,7 +55,7 @@ void Trainee::step(double lr, double clip_norm) {
     for (const Slice& slice : slices_) {
       optimizer_.prepare(slice, flat_.gradients(slice.range), flat_, scalars, sums);
     }
-    ratios = optimizer_.trust_ratios(flat_, sums);
+    ratios = optimizer_.trust_ratios(flat_, scalars, sums);
   }
   for (const Slice& slice : slices_) {
     optimizer_.step(slice, flat_.gradients(slice.range), flat_, scalars, ratios);

@@ -44,7 +44,7 @@ struct FlatModel {
       for (const Slice& slice : slices) {
         optimizer.prepare(slice, gradient(slice), flat, scalars, trust);
       }
-      ratios = optimizer.trust_ratios(flat, trust);
+      ratios = optimizer.trust_ratios(flat, scalars, trust);
     }
     for (const Slice& slice : slices) optimizer.step(slice, gradient(slice), flat, scalars, ratios);
     return norm;

@@ -44,7 +44,6 @@ struct Memory {
             .moment2 = moment2.data() + skipped,
             .weights = weights.data() + skipped,
             .ema = ema.data() + skipped,
-            .gradient_scale = 0.7f,
             .ema_rate = 0.1f};
   }
   SegmentMemory segment(const DeviceSegment& s, bool has_second) {
@@ -55,7 +54,6 @@ struct Memory {
             .moment2 = has_second ? moment2.data() + skipped + s.offset : nullptr,
             .weights = weights.data() + skipped + s.offset,
             .ema = ema.data() + skipped + s.offset,
-            .gradient_scale = 0.7f,
             .ema_rate = 0.1f};
   }
 };
@@ -74,7 +72,8 @@ std::vector<RuleScalars> scalars() {
          .shrink = 0.9995f,
          .unbias1 = 3.7f,
          .unbias_root2 = 5.1f,
-         .step_size = 0.037f};
+         .step_size = 0.037f,
+         .gradient_scale = 0.7f};
   }
   both[1].lr = 0.02f;
   both[1].decay = 0.0f;
@@ -84,9 +83,11 @@ std::vector<RuleScalars> scalars() {
 class OptimizerDevice : public testing::TestWithParam<Rule> {};
 
 void expect_host_bits(Rule rule, std::int64_t skipped) {
-  const bool has_ratio = rule == Rule::kLamb || rule == Rule::kLars;
-  const bool has_second = rule != Rule::kLars && rule != Rule::kSgd;
+  const bool has_ratio = has_trust_ratio(rule);
+  const bool has_second =
+      rule != Rule::kLars && rule != Rule::kLarc && rule != Rule::kSgd && rule != Rule::kRmsprop;
   Memory host(skipped), device(skipped);
+  if (rule == Rule::kRmsprop) host.moment1 = device.moment1 = host.moment2;  // a mean of squares
   const auto all = scalars();
   std::vector<double> parameter(kSegments.size()), direction(kSegments.size());
   DeviceSlice slice = device.slice();
@@ -117,18 +118,30 @@ TEST_P(OptimizerDevice, UpdatesAsTheHostDoes) { expect_host_bits(GetParam(), 0);
 TEST_P(OptimizerDevice, TakesMemoryAlignedForAFloatAlone) { expect_host_bits(GetParam(), 1); }
 
 INSTANTIATE_TEST_SUITE_P(Rules, OptimizerDevice,
-                         testing::Values(Rule::kAdamW, Rule::kBertAdam, Rule::kLamb, Rule::kLars,
+                         testing::Values(Rule::kAdamW, Rule::kAdam, Rule::kAdamax, Rule::kRmsprop,
+                                         Rule::kBertAdam, Rule::kLamb, Rule::kLars, Rule::kLarc,
                                          Rule::kSgd));
 
-TEST(OptimizerDevice, TakesTheScaleFromTheDevice) {
-  Memory given, read;
-  const float scale = 0.7f;
-  DeviceSlice slice = read.slice();
-  slice.gradient_scale = 100.0f;
-  slice.scale_on_device = &scale;
-  update_on_device(Rule::kAdamW, false, slice, scalars().data(), nullptr);
-  update_on_device(Rule::kAdamW, false, given.slice(), scalars().data(), nullptr);
-  EXPECT_TRUE(given == read);
+TEST(OptimizerDevice, KeepsBoundsAndLeavesFrozenSegmentsAlone) {
+  Memory memory;
+  auto all = scalars();
+  all[0].bound = 0.125f;
+  all[1].is_frozen = 1;
+  update_on_device(Rule::kAdamW, false, memory.slice(), all.data(), nullptr);
+  const Memory before;
+  float largest = 0.0f;
+  for (const DeviceSegment& s : kSegments) {
+    for (std::int64_t i = s.offset; i < s.offset + s.count; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      if (s.entry == 1) {
+        EXPECT_EQ(memory.master[at], before.master[at]);
+        EXPECT_EQ(memory.moment1[at], before.moment1[at]);
+      } else {
+        largest = std::max(largest, std::abs(memory.master[at]));
+      }
+    }
+  }
+  EXPECT_EQ(largest, 0.125f);
 }
 
 TEST(OptimizerDevice, AddsSquaresSegmentBySegment) {
