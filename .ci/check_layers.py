@@ -22,7 +22,8 @@ MAY_INCLUDE = {
 FAMILIES = "families"
 # "" is the top folder itself, "name.h" a single file of it.
 ROOMS = {
-    "core": ["base", "recipe", "", "report", "checkpoint", "device", "optimizer", "training"],
+    "core": ["base", "recipe", "", "report", "checkpoint", "device", "optimizer", "schedule",
+             "training"],
     "dist": ["", "mpi", "nccl"],
     "data": ["", "store", "tokenizer", "images", "views", "text", "latents", "kinds.h", "kinds.cpp",
              "importers", "maintenance"],

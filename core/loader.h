@@ -25,6 +25,9 @@ class Loader {
   /// Waits at most `wait_s` seconds; true when next() will return, or throw, at once. So the loop
   /// can look for signals while it waits. Counts towards the time-out of next().
   virtual bool is_ready_within(double wait_s) = 0;
+  /// Any micro-batch, whoever owns it: number `micro_batch` of the step that begins at
+  /// `samples_seen`. Read by the caller's thread; next() is not affected.
+  virtual Batch read(std::int64_t samples_seen, std::int64_t micro_batch) = 0;
   virtual std::int64_t num_samples() const = 0;
 };
 

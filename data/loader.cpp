@@ -169,6 +169,16 @@ std::string ThreadedLoader::State::waited_for() {
   return text.empty() ? "no thread is reading" : text;
 }
 
+Batch ThreadedLoader::read(std::int64_t samples_seen, std::int64_t micro_batch) {
+  const LoaderOptions& options = state_->options;
+  Batch batch = state_->source->allocate(options.micro_batch);
+  batch.first_position = samples_seen + micro_batch * options.micro_batch;
+  batch.micro_batch = micro_batch;
+  read_chunk(*state_->source, state_->order, batch, {0, options.micro_batch});
+  if (state_->prepare) state_->prepare(batch);
+  return batch;
+}
+
 ThreadedLoader::ThreadedLoader(std::shared_ptr<const BatchSource> source, const SampleOrder& order,
                                const LoaderOptions& options, Prepare prepare)
     : state_(std::make_shared<State>(std::move(source), order, options, std::move(prepare))) {

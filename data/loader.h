@@ -42,6 +42,7 @@ class ThreadedLoader : public Loader {
   void start(std::int64_t samples_seen) override;
   std::vector<Batch> next() override;
   bool is_ready_within(double wait_s) override;
+  Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override;
   std::int64_t num_samples() const override;
 
   /// Seconds next() has blocked since construction: the data wait of the loop.

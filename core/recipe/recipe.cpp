@@ -104,7 +104,8 @@ Recipe read_engine_sections(RecipeReader& reader) {
   check_choice(reader, "run.device", recipe.run.device, {"auto", "cpu", "cuda"});
   check_choice(reader, "run.precision", recipe.run.precision, {"fp32", "bf16"});
   check_choice(reader, "optimizer.name", recipe.optimizer.name,
-               {"adamw", "bert_adam", "lamb", "lars", "sgd"});
+               {"adamw", "adam", "adamax", "rmsprop", "bert_adam", "lamb", "lars", "larc", "sgd"});
+  check_choice(reader, "train.clip", recipe.train.clip, {"global", "tensor"});
   check_choice(reader, "schedule.name", recipe.schedule.name,
                {"constant", "linear", "linear_after_warmup", "cosine"});
   check_choice(reader, "parallel.reduce_dtype", recipe.parallel.reduce_dtype, {"fp32", "bf16"});

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "core/recipe/options.h"
+#include "core/recipe/phase_options.h"
 
 // The sections of a recipe that the engine itself reads. [model] and [data] hold further keys that
 // belong to the chosen model (models/registry.h) and kind of data (data/options.h).
@@ -53,6 +55,7 @@ struct TrainOptions {
   std::int64_t global_batch = 256;
   std::int64_t micro_batch = 0;
   double clip_norm = 0.0;
+  std::string clip = "global";
   std::int64_t stop_after = 0;
   bool recompute = false;
 
@@ -66,7 +69,9 @@ struct TrainOptions {
         "micro_batch", micro_batch,
         "Samples per forward and backward; divides global_batch. 0: global_batch / 8, at least 1.",
         kIdentity);
-    visit("clip_norm", clip_norm, "Clips the global 2-norm of the gradient; 0: off.", kIdentity);
+    visit("clip_norm", clip_norm, "Clips the 2-norm of the gradient; 0: off.", kIdentity);
+    visit("clip", clip, "global | tensor: the norm of all gradients, or of each tensor alone.",
+          kIdentity);
     visit("stop_after", stop_after,
           "Saves and ends after this step (counted from 1); the schedule still spans the run. 0: "
           "off.",
@@ -84,21 +89,25 @@ struct OptimizerOptions {
   double eps = 1e-8;
   double weight_decay = 0.0;
   double momentum = 0.9;
+  bool rate_in_momentum = false;
   double trust_coefficient = 0.001;
   double layer_decay = 1.0;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("name", name, "adamw | bert_adam | lamb | lars | sgd", kIdentity);
+    visit("name", name, "adamw | adam | adamax | rmsprop | bert_adam | lamb | lars | larc | sgd",
+          kIdentity);
     visit("lr", lr, "Peak learning rate. Give lr or base_lr.", kIdentity);
     visit("base_lr", base_lr,
           "Peak learning rate per 256 samples: lr = base_lr * global_batch / 256.", kIdentity);
-    visit("betas", betas, "Decay of the moments (adamw, bert_adam, lamb).", kIdentity);
-    visit("eps", eps, "Added to the root of the second moment.", kIdentity);
-    visit("weight_decay", weight_decay, "Decoupled (adamw, bert_adam, lamb) or L2 (lars, sgd).",
+    visit("betas", betas, "Decay of the moments; rmsprop takes the second.", kIdentity);
+    visit("eps", eps, "Added to the root of the second moment; larc: to the norms.", kIdentity);
+    visit("weight_decay", weight_decay, "Decoupled (adamw, bert_adam, lamb) or L2 (all others).",
           kIdentity);
-    visit("momentum", momentum, "lars and sgd.", kIdentity);
-    visit("trust_coefficient", trust_coefficient, "lars: eta of the paper.", kIdentity);
+    visit("momentum", momentum, "lars, larc and sgd.", kIdentity);
+    visit("rate_in_momentum", rate_in_momentum,
+          "lars, larc and sgd: the buffer adds up lr times gradient, as SimCLR has it.", kIdentity);
+    visit("trust_coefficient", trust_coefficient, "lars and larc: eta of the paper.", kIdentity);
     visit("layer_decay", layer_decay, "Fine-tuning: learning rate factor per layer below the head.",
           kIdentity);
   }
@@ -261,6 +270,10 @@ struct Recipe {
   DivergenceOptions divergence;
   EvalOptions eval;
   LogOptions log;
+  /// [optimizer.PHASE] and [schedule.NAME], filled in when the objective is known
+  /// (read_phase_sections).
+  std::map<std::string, OptimizerOverrides> phases = {};
+  std::map<std::string, ValueScheduleOptions> schedules = {};
 };
 
 }  // namespace kiln

@@ -160,9 +160,10 @@ struct RecipeReader::Impl {
   toml::table root;
   std::vector<Read> reads;  // in order of reading
   std::vector<std::string> problems;
+  std::vector<std::string> settled;  // tables
 
   const toml::node* find(const std::string& section, const std::string& key) const {
-    const toml::table* table = root[section].as_table();
+    const toml::table* table = root.at_path(section).as_table();
     if (!table) return nullptr;
     return table->at_path(key).node();
   }
@@ -175,7 +176,8 @@ struct RecipeReader::Impl {
   std::vector<std::string> known_keys(const std::string& section) const {
     std::vector<std::string> keys;
     for (const Read& read : reads) {
-      if (read.section == section) keys.push_back(read.key);
+      const std::string full = read.section + "." + read.key;
+      if (full.starts_with(section + ".")) keys.push_back(full.substr(section.size() + 1));
     }
     return keys;
   }
@@ -226,6 +228,18 @@ bool RecipeReader::has(const std::string& section, const std::string& key) const
   return impl_->find(section, key) != nullptr;
 }
 
+std::vector<std::string> RecipeReader::tables(const std::string& section) const {
+  std::vector<std::string> names;
+  const toml::table* table = impl_->root.at_path(section).as_table();
+  if (!table) return names;
+  for (const auto& [name, node] : *table) {
+    if (node.is_table()) names.emplace_back(name.str());
+  }
+  return names;
+}
+
+void RecipeReader::settle(const std::string& table) { impl_->settled.push_back(table); }
+
 void RecipeReader::problem(std::string message) { impl_->problems.push_back(std::move(message)); }
 
 void RecipeReader::read_key(const std::string& section, const std::string& key, Value member,
@@ -266,6 +280,7 @@ void RecipeReader::Impl::check_unknown(const std::string& section, const toml::t
     const std::string key = prefix + std::string(name.str());
     if (std::ranges::find(known, key) != known.end()) continue;
     if (const toml::table* nested = node.as_table()) {
+      if (std::ranges::find(settled, section + "." + key) != settled.end()) continue;
       check_unknown(section, *nested, key + ".", found);
       continue;
     }

@@ -42,6 +42,11 @@ class RecipeReader {
   std::string peek(const std::string& section, const std::string& key,
                    const std::string& fallback) const;
   bool has(const std::string& section, const std::string& key) const;
+  /// Names of the tables in a section: of [optimizer.NAME] NAME, for "optimizer". A section to be
+  /// read may be called "optimizer.NAME".
+  std::vector<std::string> tables(const std::string& section) const;
+  /// What stands in this table is no further mistake: the caller has said what is wrong with it.
+  void settle(const std::string& table);
   /// Adds a mistake the caller found, e.g. "train.micro_batch = 7 does not divide ...".
   void problem(std::string message);
   /// Throws if anything is wrong: unknown sections or keys, wrong types, problems.
@@ -64,7 +69,7 @@ class RecipeReader {
       std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*,
                    std::vector<double>*, std::vector<std::string>*, std::optional<bool>*,
                    std::optional<std::int64_t>*, std::optional<double>*,
-                   std::optional<std::string>*>;
+                   std::optional<std::string>*, std::optional<std::vector<double>>*>;
   struct Visitor {
     RecipeReader& reader;
     const std::string& section;

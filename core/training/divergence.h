@@ -19,7 +19,7 @@ struct Divergence {
   double grad_norm = 0.0;
   std::int64_t first_position = 0;  // of the step
   std::int64_t micro_batch = 0;     // samples in each
-  std::vector<double> losses = {};  // each micro-batch's share of the loss
+  std::vector<double> losses = {};  // each micro-batch's share of the loss; coupled phases: none
   /// Micro-batches whose loss is not finite; where all are, the one with the largest.
   std::vector<std::int64_t> suspects = {};
 
@@ -41,10 +41,13 @@ class DivergenceJudge {
 
   /// Whether the loss must be reduced in every step: one small sum.
   bool needs_loss() const { return options_.action != "stop" || options_.loss_sigma > 0; }
-  /// What is wrong; empty: nothing. The first phase's values are also held against those before.
-  std::string verdict(double loss, double grad_norm, bool is_first_phase) const;
-  /// The first phase's values of a step that was taken.
-  void accept(double loss, double grad_norm);
+  /// What is wrong with a phase's values; empty: nothing. They are also held against those before,
+  /// of the same phase. Phase "" is the first.
+  std::string verdict(const std::string& phase, double loss, double grad_norm) const;
+  /// Values of one phase of a step that was taken.
+  void accept(const std::string& phase, double loss, double grad_norm);
+  /// After the phases of a step that was taken.
+  void end_good_step();
   /// A bad step; false: one too many, the run must end.
   bool tolerate();
 
@@ -62,8 +65,12 @@ class DivergenceJudge {
   };
   bool is_outlier(const Moments& moments, double value, double sigma) const;
 
+  struct History {
+    Moments loss, norm;
+  };
+
   DivergenceOptions options_;
-  Moments loss_, norm_;
+  std::map<std::string, History> phases_;
   std::int64_t num_bad_ = 0;   // since the last quiet window
   std::int64_t num_good_ = 0;  // since the last bad one
 };

@@ -17,29 +17,36 @@ int owner_of_first_micro_batch(std::int64_t num_micro_batches, int ranks) {
   return rank;
 }
 
+Loss without_history(const Loss& loss) {
+  Loss kept{loss.value.detach(), {}};
+  for (const auto& [name, metric] : loss.metrics) {
+    kept.metrics[name] = {metric.first.detach(), metric.second};
+  }
+  return kept;
+}
+
 }  // namespace
 
 MetricTable::MetricTable(Communicator& communicator, std::int64_t num_micro_batches)
     : communicator_(communicator), num_micro_batches_(num_micro_batches) {}
 
 void MetricTable::add(std::int64_t micro_batch, const Loss& loss) {
-  Loss kept;
-  kept.value = loss.value.detach();
-  for (const auto& [name, metric] : loss.metrics) {
-    kept.metrics[name] = {metric.first.detach(), metric.second};
-  }
-  losses_[micro_batch] = std::move(kept);
+  losses_[micro_batch] = without_history(loss);
 }
+
+void MetricTable::set_whole(const Loss& loss) { whole_ = without_history(loss); }
 
 void MetricTable::end_step() {
   std::vector<at::Tensor> values;
   const auto put = [&](const at::Tensor& scalar) {
     values.push_back(scalar.to(at::kDouble).reshape({1}));
   };
-  for (const auto& [micro_batch, loss] : losses_) {
+  const auto put_all = [&](const Loss& loss) {
     put(loss.value);
     for (const auto& [name, metric] : loss.metrics) put(metric.first);
-  }
+  };
+  if (whole_) put_all(*whole_);
+  for (const auto& [micro_batch, loss] : losses_) put_all(loss);
   values_ = values.empty() ? HostCopy() : HostCopy(at::cat(values));
 }
 
@@ -66,7 +73,18 @@ void MetricTable::agree_on_names() {
   has_names_ = true;
 }
 
+MetricTable::Result MetricTable::whole_result() const {
+  const double* value = values_.get().const_data_ptr<double>();
+  Result result{.loss = *value++, .metrics = {}, .losses = {}};
+  for (const auto& [name, metric] : whole_->metrics) {
+    const double sum = *value++;
+    result.metrics[name] = metric.second != 0.0 ? sum / metric.second : 0.0;
+  }
+  return result;
+}
+
 MetricTable::Result MetricTable::reduce() {
+  if (whole_) return whole_result();
   agree_on_names();
   // Columns: loss, then sum and weight of every metric.
   const auto columns = static_cast<std::int64_t>(1 + 2 * names_.size());
@@ -110,16 +128,30 @@ void OrderedSums::add(std::int64_t micro_batch, const Sums& sums) {
 }
 
 Sums OrderedSums::reduce(const Sums& like) {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  if (is_empty()) {
+    for (const auto& [name, tensor] : like) shapes[name] = tensor.sizes().vec();
+  } else {
+    for (const auto& [name, copy] : sums_.begin()->second) shapes[name] = copy.get().sizes().vec();
+  }
+  std::int64_t width = 0;
+  for (const auto& [name, shape] : shapes) width += c10::multiply_integers(shape);
+  if (width == 0) return {};
+  const at::Tensor table = at::zeros({num_micro_batches_, width}, at::kDouble);
+  for (const auto& [micro_batch, sums] : sums_) {
+    std::vector<at::Tensor> row;
+    for (const auto& [name, shape] : shapes) row.push_back(sums.at(name).get().reshape({-1}));
+    table[micro_batch].copy_(at::cat(row));
+  }
+  communicator_.all_reduce(table).wait();
+  const at::Tensor total = at::zeros({width}, at::kDouble);
+  for (std::int64_t m = 0; m < num_micro_batches_; ++m) total.add_(table[m]);
   Sums totals;
-  for (const auto& [name, shape] : like) {
-    const at::Tensor table = at::zeros({num_micro_batches_, shape.numel()}, at::kDouble);
-    for (const auto& [micro_batch, sums] : sums_) {
-      table[micro_batch].copy_(sums.at(name).get().reshape({-1}));
-    }
-    communicator_.all_reduce(table).wait();
-    at::Tensor total = at::zeros({shape.numel()}, at::kDouble);
-    for (std::int64_t m = 0; m < num_micro_batches_; ++m) total += table[m];
-    totals[name] = total.view(shape.sizes());
+  std::int64_t column = 0;
+  for (const auto& [name, shape] : shapes) {
+    const std::int64_t count = c10::multiply_integers(shape);
+    totals[name] = total.narrow(0, column, count).view(shape);
+    column += count;
   }
   sums_.clear();
   return totals;

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,15 @@ class MetricTable {
 
   MetricTable(Communicator& communicator, std::int64_t num_micro_batches);
 
-  void begin_step() { losses_.clear(); }
+  void begin_step() {
+    losses_.clear();
+    whole_.reset();
+  }
   /// Does not wait for a device. Every loss of a phase has metrics of the same names.
   void add(std::int64_t micro_batch, const Loss& loss);
+  /// In place of all add(): the loss of the whole step, the same on all ranks. Its metrics are sums
+  /// over the global batch.
+  void set_whole(const Loss& loss);
   /// After the last add(): values set out for the host, all at once, so that whoever waits for what
   /// the device is given next has waited for them too.
   void end_step();
@@ -39,10 +46,12 @@ class MetricTable {
 
  private:
   void agree_on_names();
+  Result whole_result() const;
 
   Communicator& communicator_;
   std::int64_t num_micro_batches_;
   std::map<std::int64_t, Loss> losses_;
+  std::optional<Loss> whole_;
   HostCopy values_;  // fp64: by micro-batch the loss, then the metrics in the order of their names
   bool has_names_ = false;
   std::vector<std::string> names_;
@@ -52,8 +61,10 @@ class MetricTable {
 class OrderedSums {
  public:
   OrderedSums(Communicator& communicator, std::int64_t num_micro_batches);
+  void begin_step() { sums_.clear(); }
   void add(std::int64_t micro_batch, const Sums& sums);
-  /// `like` gives names and shapes on ranks that added nothing.
+  bool is_empty() const { return sums_.empty(); }
+  /// One collective. `like` gives names and shapes where this rank added nothing.
   Sums reduce(const Sums& like);
 
  private:

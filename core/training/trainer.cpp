@@ -6,23 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/stopwatch.h"
 #include "core/report/activity.h"
 #include "core/torch.h"
 
 namespace kiln {
 namespace {
-
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() {
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 std::int64_t peak_memory_bytes(at::Device device) {
   if (device.is_cuda()) {
@@ -54,11 +43,14 @@ ExitCode Trainer::run() {
     const std::vector<Batch> batches = take_batches(agreed);
     fetch_batches(samples_seen_ + parts_.recipe.train.global_batch);  // and vote on that step
 
+    const StepContext now = context(samples_seen_);
     bool is_good = true;  // of a bad step, phases and statistics that would follow are left out
-    is_resting_.assign(phases_.size(), true);
-    for (std::size_t i = 0; i < phases_.size() && is_good; ++i) is_good = train_phase(i, batches);
+    for (PhaseWork& phase : phases_) phase.is_resting = true;
+    for (std::size_t i = 0; i < phases_.size() && is_good; ++i) {
+      is_good = train_phase(i, batches, now);
+    }
     wait_for_snapshot();
-    if (is_good) parts_.objective.after_step(context(), sums_.reduce(parts_.objective.sums(0)), {});
+    if (is_good) end_good_step(now);
 
     ++step_;
     samples_seen_ += parts_.recipe.train.global_batch;
@@ -66,49 +58,6 @@ ExitCode Trainer::run() {
   }
   save_and_finish();
   return ExitCode::kDone;
-}
-
-/// False: the step was judged bad and has changed nothing.
-bool Trainer::train_phase(std::size_t index, const std::vector<Batch>& batches) {
-  set_activity(fmt::format("compute step {}", step_ + 1));
-  GradientExchange& exchange = phases_[index]->exchange();
-  if (phases_.size() > 1) {
-    for (const auto& phase : phases_) phase->flat().require_gradients(phase == phases_[index]);
-  }
-  is_resting_[index] = false;
-  tables_[index].begin_step();
-  results_[index].reset();
-  if (batches.empty()) exchange.begin_step();  // more ranks than micro-batches
-  for (const Batch& batch : batches) {
-    const std::optional<Loss> loss = passes_[index]->run(
-        batch, context(),
-        {.is_first = &batch == &batches.front(), .is_last = &batch == &batches.back()});
-    is_resting_[index] = !loss;  // on all ranks or on none
-    if (!loss) return true;
-    tables_[index].add(batch.micro_batch, *loss);
-    if (index == 0) sums_.add(batch.micro_batch, parts_.objective.sums(0));
-  }
-  tables_[index].end_step();
-  {
-    const Stopwatch stopwatch(report_.comm_wait_s);
-    set_activity(fmt::format("exchange gradients of step {}", step_ + 1));
-    exchange.finish();
-  }
-  return update(index);
-}
-
-bool Trainer::update(std::size_t index) {
-  TrainingPhase& phase = *phases_[index];
-  const double lr = parts_.schedule.at(samples_seen_);
-  const double norm = phase.gradient_norm();
-  if (index == 0) {
-    report_.lr = lr;
-    report_.grad_norm = norm;
-  }
-  if (has_diverged(index, norm)) return false;
-  wait_for_snapshot();
-  phase.update(norm, lr, ema_.decay(phase.num_updates() + 1, samples_seen_));
-  return true;
 }
 
 void Trainer::finish_step() {
@@ -126,6 +75,7 @@ void Trainer::finish_step() {
 
 void Trainer::start() {
   parts_.objective.module().train();
+  initialise();
   last_report_ = Clock::now();
   last_reported_samples_ = samples_seen_;
   parts_.loader.start(samples_seen_);
@@ -166,34 +116,60 @@ Trainer::Trainer(Parts parts)
       num_micro_batches_(parts_.recipe.train.global_batch / parts_.recipe.train.micro_batch),
       end_samples_(end_of(parts_.recipe.train, parts_.total_samples)),
       ema_(parts_.recipe.ema, parts_.recipe.train.global_batch),
+      values_(parts_.objective.schedules(), parts_.recipe.schedules,
+              {.total_samples = parts_.total_samples,
+               .samples_per_epoch = parts_.loader.num_samples(),
+               .global_batch = parts_.recipe.train.global_batch}),
       judge_(parts_.recipe.divergence),
-      sums_(parts_.communicator, num_micro_batches_),
       vote_(parts_.communicator),
       arrivals_(parts_.device) {
+  add_phases();
+}
+
+void Trainer::add_phases() {
   const Recipe& recipe = parts_.recipe;
-  TrainingPhase::Options options;
-  options.optimizer = recipe.optimizer;
-  options.clip_norm = recipe.train.clip_norm;
-  options.has_ema = ema_.is_on();
-  options.is_sharded = recipe.parallel.shard_optimizer && parts_.communicator.size() > 1;
-  options.bucket_bytes = std::llround(recipe.parallel.bucket_mb * 0x1p20);
+  Communicator& communicator = parts_.communicator;
+  const bool is_sharded = recipe.parallel.shard_optimizer && communicator.size() > 1;
   const std::vector<Phase> phases = parts_.objective.phases();
-  if (phases.size() > 1 && parts_.communicator.size() > num_micro_batches_) {
+  const std::vector<PhaseSettings> settings =
+      phase_settings(recipe, phases, parts_.schedule.peak());
+  const bool has_coupled = std::ranges::any_of(phases, &Phase::is_coupled);
+  if ((phases.size() > 1 || has_coupled) && communicator.size() > num_micro_batches_) {
     throw usage_error(
-        "{} ranks for {} micro-batches: a model with several phases needs one for each rank; start "
-        "fewer ranks or make train.micro_batch smaller",
-        parts_.communicator.size(), num_micro_batches_);
+        "{} ranks for {} micro-batches: a model with several phases, or with a loss over the whole "
+        "batch, needs one for each rank; start fewer ranks or make train.micro_batch smaller",
+        communicator.size(), num_micro_batches_);
   }
+  std::vector<TrainingPhase*> trained;
   for (std::size_t i = 0; i < phases.size(); ++i) {
-    phases_.push_back(std::make_unique<TrainingPhase>(phases[i].name,
-                                                      parts_.objective.parameters(i), options,
-                                                      parts_.make_exchange, parts_.communicator));
-    passes_.push_back(
-        std::make_unique<MicroBatchPass>(parts_.objective, i, phases_.back()->exchange(),
-                                         parts_.communicator.size() > 1, parts_.make_recorder));
-    tables_.emplace_back(parts_.communicator, num_micro_batches_);
+    const TrainingPhase::Options options{
+        .optimizer = settings[i].optimizer,
+        .clip_norm = settings[i].clip_norm,
+        .clips_tensors = settings[i].clips_tensors,
+        .has_ema = ema_.is_on() && phases[i].has_average,
+        .is_sharded = is_sharded,
+        .bucket_bytes = std::llround(recipe.parallel.bucket_mb * 0x1p20)};
+    PhaseWork work{
+        .settings = settings[i],
+        .schedule = parts_.schedule.with_peak(settings[i].optimizer.lr.value()),
+        .training = std::make_unique<TrainingPhase>(phases[i].name, parts_.objective.parameters(i),
+                                                    options, parts_.make_exchange, communicator),
+        .pass = nullptr,
+        .coupled = nullptr,
+        .table = MetricTable(communicator, num_micro_batches_),
+        .sums = OrderedSums(communicator, num_micro_batches_)};
+    GradientExchange& exchange = work.training->exchange();
+    if (phases[i].is_coupled) {
+      work.coupled = std::make_unique<CoupledPass>(parts_.objective, i, exchange, communicator,
+                                                   device_communicator(), num_micro_batches_);
+    } else {
+      work.pass = std::make_unique<MicroBatchPass>(parts_.objective, i, exchange,
+                                                   communicator.size() > 1, parts_.make_recorder);
+    }
+    trained.push_back(work.training.get());
+    phases_.push_back(std::move(work));
   }
-  results_.resize(phases_.size());
+  averages_.emplace(parts_.objective.averages(), trained, is_sharded, device_communicator());
 }
 
 Trainer::~Trainer() = default;
@@ -202,10 +178,12 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   const ReadPiece read = [&](const std::string& name, Range elements) {
     return checkpoint.read(name, elements);
   };
-  for (const auto& phase : phases_) {
-    phase->load(read, /*weights_only=*/false);
-    phase->set_num_updates(checkpoint.manifest().extra.at("updates/" + phase->name()));
+  for (const PhaseWork& phase : phases_) {
+    phase.training->load(read, /*weights_only=*/false);
+    phase.training->load_counts(checkpoint.manifest().extra);
   }
+  averages_->load(read);
+  has_initial_weights_ = false;
   const at::NoGradGuard no_grad;
   for (Buffer& buffer : parts_.objective.buffers()) {
     buffer.tensor.copy_(checkpoint.read("buffer/" + buffer.name));
@@ -217,21 +195,41 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
 }
 
 void Trainer::load_weights(const ReadPiece& read) {
-  for (const auto& phase : phases_) phase->load(read, /*weights_only=*/true);
+  for (const PhaseWork& phase : phases_) phase.training->load(read, /*weights_only=*/true);
+  averages_->copy_sources();
+  has_initial_weights_ = false;
+}
+
+void Trainer::initialise() {
+  if (!has_initial_weights_) return;
+  has_initial_weights_ = false;
+  if (!parts_.objective.is_initialised_from_data()) return;
+  set_activity("initialise from data");
+  std::vector<Batch> first = {parts_.loader.read(0, 0)};
+  arrivals_.begin(first);
+  arrivals_.finish(first);
+  {
+    const at::NoGradGuard no_grad;
+    parts_.objective.initialise_from(first[0], context(0));
+  }
+  for (const PhaseWork& phase : phases_) phase.training->take_weights();
+  averages_->copy_sources();
 }
 
 std::string Trainer::weights_hash() const {
   std::map<std::string, Digest> digests;
-  for (const auto& phase : phases_) phase->add_digests(digests);
+  for (const PhaseWork& phase : phases_) phase.training->add_digests(digests);
   return kiln::weights_hash(digests);
 }
 
-StepContext Trainer::context() const {
+StepContext Trainer::context(std::int64_t samples_seen) const {
   return {.step = step_,
-          .samples_seen = samples_seen_,
+          .samples_seen = samples_seen,
           .total_samples = parts_.total_samples,
           .global_batch = parts_.recipe.train.global_batch,
-          .seed = static_cast<std::uint64_t>(parts_.recipe.run.seed)};
+          .seed = static_cast<std::uint64_t>(parts_.recipe.run.seed),
+          .is_training = true,
+          .values = values_.at(samples_seen)};
 }
 
 bool Trainer::is_due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
@@ -239,29 +237,40 @@ bool Trainer::is_due(std::int64_t every) const { return every > 0 && step_ % eve
 void Trainer::with_average_weights(const std::function<void()>& body) {
   wait_for_snapshot();
   parts_.objective.module().eval();
-  for (const auto& phase : phases_) {
-    if (phase->has_average()) phase->swap_in_average();
+  for (const PhaseWork& phase : phases_) {
+    if (phase.training->has_average()) phase.training->swap_in_average();
   }
   body();
-  for (const auto& phase : phases_) {
-    if (phase->has_average()) phase->swap_out_average();
+  for (const PhaseWork& phase : phases_) {
+    if (phase.training->has_average()) phase.training->swap_out_average();
   }
   parts_.objective.module().train();
 }
 
 // ---- reports ------------------------------------------------------------------------------------
 
+/// The first phase's values stand for the run where it rests, as they were.
+void Trainer::report_phase(std::size_t index) {
+  const PhaseWork& work = phases_[index];
+  if (work.is_resting) return;
+  const MetricTable::Result& sums = sums_of(index);
+  const std::string prefix = index == 0 ? "" : work.settings.name + "/";
+  if (index == 0) {
+    report_.loss = sums.loss;
+    report_.lr = work.lr;
+    report_.grad_norm = work.grad_norm;
+  } else {
+    report_.metrics[prefix + "loss"] = sums.loss;
+    report_.metrics[prefix + "lr"] = work.lr;
+    report_.metrics[prefix + "grad_norm"] = work.grad_norm;
+  }
+  for (const auto& [name, value] : sums.metrics) report_.metrics[prefix + name] = value;
+}
+
 void Trainer::report_step() {
   if (step_ != 1 && !is_last_step() && !is_due(parts_.recipe.log.every)) return;
-  report_.metrics.clear();
-  for (std::size_t i = 0; i < phases_.size(); ++i) {
-    if (is_resting_[i]) continue;
-    const MetricTable::Result& sums = sums_of(i);
-    if (i == 0) report_.loss = sums.loss;
-    const std::string prefix = i == 0 ? "" : phases_[i]->name() + "/";
-    if (i > 0) report_.metrics[prefix + "loss"] = sums.loss;
-    for (const auto& [name, value] : sums.metrics) report_.metrics[prefix + name] = value;
-  }
+  report_.metrics = values_.at(samples_seen_ - parts_.recipe.train.global_batch);
+  for (std::size_t i = 0; i < phases_.size(); ++i) report_phase(i);
   const double elapsed_s = std::chrono::duration<double>(Clock::now() - last_report_).count();
   report_.step = step_;
   report_.samples = samples_seen_;

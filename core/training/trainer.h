@@ -17,11 +17,15 @@
 #include "core/objective.h"
 #include "core/recipe/recipe.h"
 #include "core/report/step_report.h"
+#include "core/schedule/ema.h"
+#include "core/schedule/schedule.h"
+#include "core/schedule/value_schedules.h"
+#include "core/training/average_networks.h"
+#include "core/training/coupled_pass.h"
 #include "core/training/divergence.h"
-#include "core/training/ema.h"
 #include "core/training/micro_batch_pass.h"
 #include "core/training/ordered_sums.h"
-#include "core/training/schedule.h"
+#include "core/training/phase_settings.h"
 #include "core/training/step_vote.h"
 #include "core/training/training_phase.h"
 
@@ -65,7 +69,8 @@ class Trainer {
     Schedule schedule;
     Objective& objective;
     Loader& loader;
-    Communicator& communicator;  // for host tensors
+    Communicator& communicator;                   // for host tensors
+    Communicator* device_communicator = nullptr;  // for those of `device`; none: the same
     MakeExchange make_exchange;
     MakeRecorder make_recorder = {};     // none: every micro-batch runs plain
     CheckpointWriter* writer = nullptr;  // none: nothing is saved
@@ -82,6 +87,9 @@ class Trainer {
   void resume(const CheckpointReader& checkpoint);
   /// Takes weights alone, as run.init_from asks.
   void load_weights(const ReadPiece& read);
+  /// Lets the objective set its weights from data (Objective::initialise_from), unless it wants
+  /// none, or the weights are from elsewhere. run() does it first of all.
+  void initialise();
 
   /// Trains to the end, to train.stop_after, or until a signal; saves. Returns kDone or kStopped.
   /// A step whose loss or gradient is bad updates nothing; what follows is divergence.action:
@@ -106,16 +114,37 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// One phase of the objective, and what a step does with it.
+  struct PhaseWork {
+    PhaseSettings settings;
+    Schedule schedule;
+    std::unique_ptr<TrainingPhase> training;
+    std::unique_ptr<MicroBatchPass> pass;  // or
+    std::unique_ptr<CoupledPass> coupled;
+    MetricTable table;
+    OrderedSums sums;
+    // In this step:
+    std::optional<MetricTable::Result> result = {};  // once reduced
+    bool is_resting = true;
+    double lr = 0.0;
+    double grad_norm = 0.0;
+  };
+
+  void add_phases();
   void start();
   void fetch_batches(std::int64_t first_sample);
   bool wait_for_data();
   std::vector<Batch> take_batches(const StepVote::Result& agreed);
-  bool train_phase(std::size_t index, const std::vector<Batch>& batches);
-  bool update(std::size_t index);
+  bool train_phase(std::size_t index, const std::vector<Batch>& batches, const StepContext& now);
+  bool add_gradients(std::size_t index, const std::vector<Batch>& batches, const StepContext& now);
+  bool update(std::size_t index, const StepContext& now);
+  void end_good_step(const StepContext& now);
   void finish_step();
   void report_step();
+  void report_phase(std::size_t index);
   const MetricTable::Result& sums_of(std::size_t index);
-  bool has_diverged(std::size_t index, double norm);
+  std::string judged_as(std::size_t index) const;
+  bool has_diverged(std::size_t index);
   [[noreturn]] void throw_diverged(const Divergence& divergence);
   void roll_back(const Divergence& divergence);
 
@@ -130,7 +159,10 @@ class Trainer {
   void save_and_finish();
   void save_in_time();
 
-  StepContext context() const;
+  StepContext context(std::int64_t samples_seen) const;
+  Communicator& device_communicator() const {
+    return parts_.device_communicator ? *parts_.device_communicator : parts_.communicator;
+  }
   bool is_due(std::int64_t every) const;
   bool is_last_step() const { return samples_seen_ >= end_samples_; }
 
@@ -138,18 +170,16 @@ class Trainer {
   std::int64_t num_micro_batches_;
   std::int64_t end_samples_;  // where this call of run() ends
   EmaSchedule ema_;
-  std::vector<std::unique_ptr<TrainingPhase>> phases_;
-  std::vector<std::unique_ptr<MicroBatchPass>> passes_;      // by phase
-  std::vector<MetricTable> tables_;                          // by phase
-  std::vector<std::optional<MetricTable::Result>> results_;  // by phase, once reduced in this step
-  std::vector<bool> is_resting_;                             // by phase, in this step
+  ValueSchedules values_;
+  std::vector<PhaseWork> phases_;
+  std::optional<AverageNetworks> averages_;
   DivergenceJudge judge_;
-  OrderedSums sums_;
   StepVote vote_;
 
   std::int64_t step_ = 0;
   std::int64_t samples_seen_ = 0;
   std::int64_t saved_step_ = -1;
+  bool has_initial_weights_ = true;  // neither resumed nor loaded
   std::vector<Batch> upcoming_;
   BatchArrivals arrivals_;  // of upcoming_
   bool is_save_unsettled_ = false;

@@ -9,21 +9,28 @@
 namespace kiln {
 
 const MetricTable::Result& Trainer::sums_of(std::size_t index) {
-  if (!results_[index]) results_[index] = tables_[index].reduce();
-  return *results_[index];
+  PhaseWork& work = phases_[index];
+  if (!work.result) work.result = work.table.reduce();
+  return *work.result;
 }
 
-/// True: the step must not be taken, and what the recipe wants instead is done.
-bool Trainer::has_diverged(std::size_t index, double norm) {
-  const bool is_first = index == 0;
+std::string Trainer::judged_as(std::size_t index) const {
+  return index == 0 ? "" : phases_[index].settings.name;
+}
+
+/// True: the step must not be taken: what earlier phases of it have done is undone, and what the
+/// recipe wants instead is done.
+bool Trainer::has_diverged(std::size_t index) {
+  const double norm = phases_[index].grad_norm;
   const double loss = judge_.needs_loss() || !std::isfinite(norm) ? sums_of(index).loss : 0.0;
-  const std::string reason = judge_.verdict(loss, norm, is_first);
-  if (reason.empty()) {
-    if (is_first) judge_.accept(loss, norm);
-    return false;
+  const std::string reason = judge_.verdict(judged_as(index), loss, norm);
+  if (reason.empty()) return false;
+  wait_for_snapshot();
+  for (std::size_t i = 0; i < index; ++i) {
+    if (!phases_[i].is_resting) phases_[i].training->undo();
   }
   Divergence divergence{.step = step_ + 1,
-                        .phase = phases_[index]->name(),
+                        .phase = phases_[index].settings.name,
                         .reason = reason,
                         .action = parts_.recipe.divergence.action,
                         .loss = sums_of(index).loss,

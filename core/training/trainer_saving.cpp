@@ -29,10 +29,8 @@ void Trainer::save() {
   state.step = step_;
   state.samples_seen = samples_seen_;
   judge_.save(state.extra);
-  for (const auto& phase : phases_) {
-    state.extra["updates/" + phase->name()] = phase->num_updates();
-    phase->add_pieces(state);
-  }
+  for (const PhaseWork& phase : phases_) phase.training->add_pieces(state);
+  averages_->add_pieces(state);
   if (parts_.communicator.rank() == 0) {
     for (const Buffer& buffer : parts_.objective.buffers()) {
       const at::Tensor flat = buffer.tensor.detach().contiguous().view({-1});

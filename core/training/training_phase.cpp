@@ -1,6 +1,7 @@
 #include "core/training/training_phase.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/torch.h"
@@ -42,25 +43,97 @@ TrainingPhase::TrainingPhase(std::string name, std::vector<Parameter> parameters
   }
   KILN_CHECK(options_.is_sharded || num_owned == flat_->size(),
              "the exchange leaves this rank {} of {} elements", num_owned, flat_->size());
+  for (const auto& entry : flat_->entries()) has_frozen_ |= entry.frozen_samples > 0;
+  num_frozen_.resize(flat_->entries().size());
 }
 
 double TrainingPhase::gradient_norm() {
   BlockSums squares(*flat_, 1);
   for (const Slice& slice : slices_) add_squares(slice, exchange_->gradient(slice.range), squares);
   if (options_.is_sharded) communicator_.all_reduce(squares.table()).wait();
-  return std::sqrt(squares.total(0));
+  squares_ = squares.by_entry(0);
+  return std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
 }
 
-void TrainingPhase::update(double norm, double lr, double ema_decay) {
-  KILN_CHECK(std::isfinite(norm), "gradient of 2-norm {}", norm);
+void TrainingPhase::update(const Update& update) {
+  KILN_CHECK(std::isfinite(update.norm), "gradient of 2-norm {}", update.norm);
   StepScalars scalars;
-  scalars.lr = lr;
-  scalars.gradient_scale = clip_factor(norm, options_.clip_norm);
+  scalars.lr = update.lr;
   scalars.update = ++num_updates_;
-  scalars.ema_decay = ema_decay;
+  scalars.weight_decay = update.weight_decay;
+  scalars.ema_decay = update.ema_decay;
+  std::vector<double> factors;
+  if (options_.clips_tensors) {
+    factors = clip_factors();
+    scalars.gradient_scales = factors;
+  } else {
+    scalars.gradient_scale = clip_factor(update.norm, options_.clip_norm);
+  }
+  std::vector<std::int64_t> own;
+  if (has_frozen_) {
+    own = own_updates(update.samples_seen);
+    scalars.updates = own;
+  }
   const std::vector<double> ratios = trust_ratios(scalars);
   optimizer_.step(slices_, gradients(), *flat_, scalars, ratios);
   exchange_->share_weights();
+}
+
+std::vector<double> TrainingPhase::clip_factors() const {
+  std::vector<double> factors;
+  for (const double square : squares_) {
+    factors.push_back(clip_factor(std::sqrt(square), options_.clip_norm));
+  }
+  return factors;
+}
+
+/// Of this update, by entry: its number, 0 for those that are frozen.
+std::vector<std::int64_t> TrainingPhase::own_updates(std::int64_t samples_seen) {
+  std::vector<std::int64_t> numbers;
+  for (std::size_t i = 0; i < num_frozen_.size(); ++i) {
+    const bool is_frozen = samples_seen < flat_->entries()[i].frozen_samples;
+    if (is_frozen) num_frozen_[i] = num_updates_;
+    numbers.push_back(num_updates_ - num_frozen_[i]);
+  }
+  return numbers;
+}
+
+std::vector<at::Tensor> TrainingPhase::state() const {
+  std::vector<at::Tensor> tensors;
+  for (const Slice& slice : slices_) {
+    tensors.push_back(slice.master);
+    if (slice.ema.defined()) tensors.push_back(slice.ema);
+    tensors.insert(tensors.end(), slice.moments.begin(), slice.moments.end());
+  }
+  return tensors;
+}
+
+void TrainingPhase::keep() {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> now = state();
+  if (kept_.state.empty()) {
+    for (const at::Tensor& tensor : now) kept_.state.push_back(at::empty_like(tensor));
+  }
+  for (std::size_t i = 0; i < now.size(); ++i) kept_.state[i].copy_(now[i]);
+  kept_.num_updates = num_updates_;
+  kept_.num_frozen = num_frozen_;
+}
+
+void TrainingPhase::undo() {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> now = state();
+  for (std::size_t i = 0; i < now.size(); ++i) now[i].copy_(kept_.state[i]);
+  num_updates_ = kept_.num_updates;
+  num_frozen_ = kept_.num_frozen;
+  copy_master_to_weights();
+}
+
+void TrainingPhase::take_weights() {
+  const at::NoGradGuard no_grad;
+  for (const Slice& slice : slices_) {
+    if (is_bf16(slice.weights)) slice.master.copy_(slice.weights);
+    if (slice.ema.defined()) slice.ema.copy_(slice.master);
+  }
 }
 
 std::vector<at::Tensor> TrainingPhase::gradients() {
@@ -74,7 +147,7 @@ std::vector<double> TrainingPhase::trust_ratios(const StepScalars& scalars) {
   BlockSums norms(*flat_, 2);
   optimizer_.prepare(slices_, gradients(), *flat_, scalars, norms);
   if (options_.is_sharded) communicator_.all_reduce(norms.table()).wait();
-  return optimizer_.trust_ratios(*flat_, norms);
+  return optimizer_.trust_ratios(*flat_, scalars, norms);
 }
 
 std::vector<TrainingPhase::Run> TrainingPhase::runs(std::int64_t index, std::int64_t parts) const {
@@ -103,7 +176,21 @@ std::vector<TrainingPhase::Run> TrainingPhase::runs(std::int64_t index, std::int
   return runs;
 }
 
+at::Tensor TrainingPhase::master(Range range) const {
+  for (const Slice& slice : slices_) {
+    if (slice.range.begin <= range.begin && range.end <= slice.range.end) {
+      return part(slice.master, range.begin - slice.range.begin, range);
+    }
+  }
+  KILN_CHECK(false, "range [{}, {}) lies in no single slice of this rank", range.begin, range.end);
+  return {};
+}
+
 void TrainingPhase::add_pieces(CheckpointState& state) const {
+  state.extra["updates/" + name_] = num_updates_;
+  for (std::size_t i = 0; i < num_frozen_.size(); ++i) {
+    if (num_frozen_[i] > 0) state.extra["frozen/" + flat_->entries()[i].name] = num_frozen_[i];
+  }
   const bool sharded = options_.is_sharded;  // then all a rank has is its own to save
   for (const Run& run :
        runs(sharded ? 0 : communicator_.rank(), sharded ? 1 : communicator_.size())) {
@@ -136,6 +223,14 @@ void TrainingPhase::load(const ReadPiece& read, bool weights_only) {
     }
   }
   copy_master_to_weights();
+}
+
+void TrainingPhase::load_counts(const std::map<std::string, std::int64_t>& extra) {
+  num_updates_ = extra.at("updates/" + name_);
+  for (std::size_t i = 0; i < num_frozen_.size(); ++i) {
+    const auto found = extra.find("frozen/" + flat_->entries()[i].name);
+    num_frozen_[i] = found == extra.end() ? 0 : found->second;
+  }
 }
 
 void TrainingPhase::copy_master_to_weights() {

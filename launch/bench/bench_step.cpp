@@ -1,7 +1,7 @@
 #include <cmath>
 
+#include "core/schedule/schedule.h"
 #include "core/torch.h"
-#include "core/training/schedule.h"
 #include "core/training/trainer.h"
 #include "launch/bench/bench.h"
 #include "launch/bench/flops.h"

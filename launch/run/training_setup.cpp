@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/hash.h"
+#include "core/training/phase_settings.h"
 #include "launch/run/conditions.h"
 #include "models/registry.h"
 
@@ -39,6 +40,7 @@ TrainingSetup read_training_setup(RecipeReader reader) {
   setup.data_kind = model.data_kind;
   setup.data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kTraining);
   setup.objective = model.make(setup.reader, setup.recipe, setup.data.info);
+  if (setup.objective) read_phase_sections(setup.reader, setup.recipe, *setup.objective);
   setup.reader.finish();
   check_conditions(*setup.objective, *setup.data.source, setup.reader.peek("data", "path", ""));
   setup.total_samples = length_in_samples(setup.recipe.train, setup.data.info.num_samples);

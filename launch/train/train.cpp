@@ -10,12 +10,12 @@
 #include "core/checkpoint/checkpoint_reader.h"
 #include "core/checkpoint/run_folder.h"
 #include "core/on_all_ranks.h"
+#include "core/report/ledger.h"
 #include "core/report/log.h"
 #include "core/report/metrics_log.h"
 #include "core/report/progress_bar.h"
+#include "core/schedule/schedule.h"
 #include "core/torch.h"
-#include "core/training/ledger.h"
-#include "core/training/schedule.h"
 #include "core/training/trainer.h"
 #include "dist/flight_recorder.h"
 #include "dist/nccl/nccl_communicator.h"
@@ -203,6 +203,7 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
        .objective = *setup.objective,
        .loader = *loader,
        .communicator = world.communicator(),
+       .device_communicator = gpus.get(),
        .make_exchange = make_exchange(setup, gpus ? *gpus : world.communicator()),
        .make_recorder = make_recorder(setup, world, device),
        .writer = &writer,

@@ -68,6 +68,7 @@ EvalTarget open_target(const TargetArgs& args) {
                                 target.recipe.eval.path)
                     : recorded_data(target);
   target.objective = model.make(target.reader, target.recipe, target.data.info);
+  if (target.objective) read_phase_sections(target.reader, target.recipe, *target.objective);
   target.reader.finish();
   target.name = "untrained";
   if (!args.is_untrained) {

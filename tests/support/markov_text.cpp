@@ -96,14 +96,19 @@ class Loader final : public kiln::Loader {
     std::vector<Batch> batches;
     double own = 0;
     for (std::int64_t m = share.begin; m < share.end; ++m) {
-      batches.push_back(make_batch(samples_seen_ + m * setup_.micro_batch, setup_.micro_batch, 1));
-      batches.back().micro_batch = m;
+      batches.push_back(read(samples_seen_, m));
       own += batches.back().denominators.at("masked");
     }
     // The mean over ranks of sums over a rank's words, each divided by the rank's own count.
     for (Batch& batch : batches) batch.tensors["local"] = at::scalar_tensor(own * setup_.ranks);
     samples_seen_ += setup_.global_batch;
     return batches;
+  }
+  Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override {
+    Batch batch =
+        make_batch(samples_seen + micro_batch * setup_.micro_batch, setup_.micro_batch, 1);
+    batch.micro_batch = micro_batch;
+    return batch;
   }
 
  private:

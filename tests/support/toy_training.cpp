@@ -1,5 +1,6 @@
 #include "tests/support/toy_training.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/philox.h"
@@ -113,22 +114,26 @@ std::vector<Batch> Loader::next() {
   std::vector<Batch> batches;
   const Range share = share_of(global_batch_ / micro_batch_, rank_, ranks_);
   for (std::int64_t m = share.begin; m < share.end; ++m) {
-    Batch batch;
-    batch.micro_batch = m;
-    batch.num_samples = micro_batch_;
-    batch.first_position = samples_seen_ + m * micro_batch_;
-    std::vector<at::Tensor> x;
-    for (std::int64_t b = 0; b < micro_batch_; ++b) {
-      x.push_back(normal(Purpose::kNoise, batch.first_position + b, {kInputs}));
-    }
-    batch.tensors["x"] = at::stack(x);
-    batch.tensors["y"] =
-        at::sin(at::cat({batch.tensors["x"], batch.tensors["x"]}, 1)).narrow(1, 0, kOutputs);
-    objective_.prepare(batch, 0);
-    batches.push_back(std::move(batch));
+    batches.push_back(read(samples_seen_, m));
   }
   samples_seen_ += global_batch_;
   return batches;
+}
+
+Batch Loader::read(std::int64_t samples_seen, std::int64_t micro_batch) {
+  Batch batch;
+  batch.micro_batch = micro_batch;
+  batch.num_samples = micro_batch_;
+  batch.first_position = samples_seen + micro_batch * micro_batch_;
+  std::vector<at::Tensor> x;
+  for (std::int64_t b = 0; b < micro_batch_; ++b) {
+    x.push_back(normal(Purpose::kNoise, batch.first_position + b, {kInputs}));
+  }
+  batch.tensors["x"] = at::stack(x);
+  batch.tensors["y"] =
+      at::sin(at::cat({batch.tensors["x"], batch.tensors["x"]}, 1)).narrow(1, 0, kOutputs);
+  objective_.prepare(batch, 0);
+  return batch;
 }
 
 namespace {
@@ -154,19 +159,47 @@ Recipe recipe_of(const TrainingSetup& setup) {
   recipe.divergence = setup.divergence;
   recipe.eval.every = setup.evaluate ? 2 : 0;
   recipe.log.every = 1;
+  if (setup.change_recipe) setup.change_recipe(recipe);
   return recipe;
 }
+
+std::unique_ptr<kiln::Objective> objective_of(const TrainingSetup& setup) {
+  if (setup.make_objective) return setup.make_objective();
+  auto objective = std::make_unique<Objective>(setup.precision, setup.num_phases);
+  objective->broken_micro_batch = setup.broken_micro_batch;
+  objective->broken_step = setup.broken_step;
+  objective->broken_factor = setup.broken_factor;
+  objective->has_recordable = setup.has_recordable;
+  objective->targets_per_sample = setup.targets_per_sample;
+  return objective;
+}
+
+void keep_tensors(kiln::Objective& objective, Outcome& outcome) {
+  for (const Buffer& buffer : saved_buffers(objective)) {
+    outcome.buffers[buffer.name] = buffer.tensor.detach().clone();
+  }
+  for (std::size_t phase = 0; phase < objective.phases().size(); ++phase) {
+    for (const Parameter& parameter : objective.parameters(phase)) {
+      outcome.weights[parameter.name] = parameter.tensor.detach().clone();
+    }
+  }
+}
+
+bool are_equal(const std::map<std::string, at::Tensor>& a,
+               const std::map<std::string, at::Tensor>& b) {
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+    return x.first == y.first && at::equal(x.second, y.second);
+  });
+}
+
+}  // namespace
 
 Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::int64_t attempt) {
   const Recipe recipe = recipe_of(setup);
   const std::int64_t batch = recipe.train.global_batch;
   const std::int64_t total = setup.steps * batch;
-  Objective objective(setup.precision, setup.num_phases);
-  objective.broken_micro_batch = setup.broken_micro_batch;
-  objective.broken_step = setup.broken_step;
-  objective.broken_factor = setup.broken_factor;
-  objective.has_recordable = setup.has_recordable;
-  objective.targets_per_sample = setup.targets_per_sample;
+  const std::unique_ptr<kiln::Objective> made = objective_of(setup);
+  kiln::Objective& objective = *made;
   Loader loader(objective, batch, kMicroBatch, communicator.rank(), communicator.size());
   if (communicator.rank() == 0) loader.missing_step = setup.missing_step;
   const ExchangeOptions exchange{.is_reproducible = setup.is_reproducible,
@@ -179,6 +212,7 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
                                                                      .rank = communicator.rank(),
                                                                      .ranks = communicator.size(),
                                                                      .attempt = attempt,
+                                                                     .keep = setup.keep,
                                                                      .async = setup.saves_async});
   }
   Outcome outcome;
@@ -219,10 +253,10 @@ Outcome train_rank(const TrainingSetup& setup, Communicator& communicator, std::
   outcome.code = trainer.run();
   outcome.weights_hash = trainer.weights_hash();
   outcome.step = trainer.step();
+  keep_tensors(objective, outcome);
+  if (setup.finished) setup.finished(trainer, communicator.rank());
   return outcome;
 }
-
-}  // namespace
 
 Outcome train(const TrainingSetup& setup) {
   const std::int64_t attempt = setup.run_dir.empty() ? 0 : RunFolder::open(setup.run_dir).attempt();
@@ -247,6 +281,8 @@ Outcome train(const TrainingSetup& setup) {
   for (const Outcome& outcome : outcomes) {
     KILN_CHECK(outcome.weights_hash == outcomes[0].weights_hash, "ranks differ in their weights");
     KILN_CHECK(outcome.losses == outcomes[0].losses, "ranks differ in their losses");
+    KILN_CHECK(are_equal(outcome.buffers, outcomes[0].buffers), "ranks differ in their buffers");
+    KILN_CHECK(are_equal(outcome.weights, outcomes[0].weights), "ranks differ in their weights");
     KILN_CHECK(outcome.code == outcomes[0].code && outcome.step == outcomes[0].step);
   }
   return outcomes[0];

@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -63,6 +64,7 @@ class Loader final : public kiln::Loader {
          int rank, int ranks);
   void start(std::int64_t samples_seen) override { samples_seen_ = samples_seen; }
   std::vector<Batch> next() override;
+  Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override;
   bool is_ready_within(double wait_s) override;
   std::int64_t num_samples() const override { return 1000; }
 
@@ -91,6 +93,7 @@ struct TrainingSetup {
   std::int64_t stop_after = 0;
   std::filesystem::path run_dir;  // empty: nothing is saved
   std::int64_t save_every = 0;
+  std::int64_t keep = 3;
   bool saves_async = true;
   bool resumes = false;
   std::int64_t broken_micro_batch = -1;
@@ -106,6 +109,12 @@ struct TrainingSetup {
   bool has_recordable = false;
   std::int64_t targets_per_sample = 0;
   MakeRecorder make_recorder;
+  /// In place of Objective; called once for each rank.
+  std::function<std::unique_ptr<kiln::Objective>()> make_objective;
+  /// The last word on the recipe.
+  std::function<void(Recipe&)> change_recipe;
+  /// With its trainer and objective, before a rank ends.
+  std::function<void(Trainer&, int rank)> finished;
 };
 
 struct Outcome {
@@ -113,12 +122,17 @@ struct Outcome {
   std::vector<Divergence> divergences;
   std::vector<StepReport> reports;
   std::string weights_hash;
+  std::map<std::string, at::Tensor> buffers;  // saved_buffers() at the end
+  std::map<std::string, at::Tensor> weights;  // in the model's precision
   ExitCode code = ExitCode::kInternal;
   std::int64_t step = 0;
 };
 
 /// Trains as `setup.ranks` threads and returns what rank 0 saw, after checking that all ranks have
-/// the same weights. Rethrows the first rank's exception.
+/// the same weights and buffers. Rethrows the first rank's exception.
 Outcome train(const TrainingSetup& setup);
+/// One rank's part, with any communicator.
+Outcome train_rank(const TrainingSetup& setup, Communicator& communicator,
+                   std::int64_t attempt = 0);
 
 }  // namespace kiln::toy

@@ -34,17 +34,34 @@ TrainingSetup setup_with(const std::string& action) {
 
 TEST(DivergenceJudge, AcceptsWhatIsFiniteUntilTheWindowIsFull) {
   DivergenceJudge judge({.action = "skip", .loss_sigma = 3, .norm_sigma = 3, .window = 4});
-  for (const double loss : {1.0, 2.0, 1.0}) judge.accept(loss, loss);
-  EXPECT_EQ(judge.verdict(1e9, 1e9, true), "");
-  EXPECT_NE(judge.verdict(kNan, 1.0, true), "");
-  EXPECT_NE(judge.verdict(1.0, kNan, true), "");
-  judge.accept(2.0, 2.0);
+  for (const double loss : {1.0, 2.0, 1.0}) judge.accept("", loss, loss);
+  EXPECT_EQ(judge.verdict("", 1e9, 1e9), "");
+  EXPECT_NE(judge.verdict("", kNan, 1.0), "");
+  EXPECT_NE(judge.verdict("", 1.0, kNan), "");
+  judge.accept("", 2.0, 2.0);
   // Mean 1.5, deviation 0.5: three of them end at 3.
-  EXPECT_EQ(judge.verdict(2.9, 2.9, true), "");
-  EXPECT_NE(judge.verdict(3.1, 2.9, true).find("loss 3.1 is an outlier (mean 1.5"),
+  EXPECT_EQ(judge.verdict("", 2.9, 2.9), "");
+  EXPECT_NE(judge.verdict("", 3.1, 2.9).find("loss 3.1 is an outlier (mean 1.5"),
             std::string::npos);
-  EXPECT_NE(judge.verdict(2.9, 3.1, true).find("2-norm 3.1"), std::string::npos);
-  EXPECT_EQ(judge.verdict(3.1, 3.1, false), "") << "another phase's losses are no measure";
+  EXPECT_NE(judge.verdict("", 2.9, 3.1).find("2-norm 3.1"), std::string::npos);
+  EXPECT_EQ(judge.verdict("second", 3.1, 3.1), "") << "another phase's losses are no measure";
+}
+
+TEST(DivergenceJudge, HoldsEachPhaseAgainstItsOwnPast) {
+  const DivergenceOptions options{.action = "skip", .loss_sigma = 3, .window = 2};
+  DivergenceJudge judge(options), resumed(options);
+  for (const double loss : {1.0, 2.0}) {
+    judge.accept("", loss, 0);
+    judge.accept("second", 100 * loss, 0);
+  }
+  std::map<std::string, std::int64_t> state;
+  judge.save(state);
+  resumed.load(state);
+  for (const DivergenceJudge& each : {judge, resumed}) {
+    EXPECT_EQ(each.verdict("second", 250, 0), "");
+    EXPECT_NE(each.verdict("second", 350, 0), "");
+    EXPECT_NE(each.verdict("", 250, 0), "");
+  }
 }
 
 TEST(DivergenceJudge, ToleratesAsManyAsTheLimitUntilAWindowIsQuiet) {
@@ -52,8 +69,8 @@ TEST(DivergenceJudge, ToleratesAsManyAsTheLimitUntilAWindowIsQuiet) {
   EXPECT_TRUE(judge.tolerate());
   EXPECT_TRUE(judge.tolerate());
   EXPECT_FALSE(judge.tolerate());
-  judge.accept(1, 1);
-  judge.accept(1, 1);
+  judge.end_good_step();
+  judge.end_good_step();
   EXPECT_TRUE(judge.tolerate());
 }
 
@@ -61,16 +78,16 @@ TEST(DivergenceJudge, GoesOnFromACheckpointToTheSameBits) {
   const DivergenceOptions options{.action = "skip", .loss_sigma = 3, .norm_sigma = 2, .window = 3};
   DivergenceJudge whole(options), half(options), resumed(options);
   for (int i = 0; i < 3; ++i) {
-    whole.accept(1.0 + 0.1 * i, 0.3 * i);
-    half.accept(1.0 + 0.1 * i, 0.3 * i);
+    whole.accept("", 1.0 + 0.1 * i, 0.3 * i);
+    half.accept("", 1.0 + 0.1 * i, 0.3 * i);
   }
   std::map<std::string, std::int64_t> state;
   half.save(state);
   resumed.load(state);
-  whole.accept(1.7, 0.2);
-  resumed.accept(1.7, 0.2);
-  EXPECT_EQ(resumed.verdict(99, 1, true), whole.verdict(99, 1, true));
-  EXPECT_EQ(resumed.verdict(1, 99, true), whole.verdict(1, 99, true));
+  whole.accept("", 1.7, 0.2);
+  resumed.accept("", 1.7, 0.2);
+  EXPECT_EQ(resumed.verdict("", 99, 1), whole.verdict("", 99, 1));
+  EXPECT_EQ(resumed.verdict("", 1, 99), whole.verdict("", 1, 99));
 }
 
 TEST(Divergence, SkippedStepChangesNothing) {

@@ -1,4 +1,4 @@
-#include "core/training/schedule.h"
+#include "core/schedule/schedule.h"
 
 #include <cmath>
 #include <numbers>
@@ -42,6 +42,12 @@ Schedule::Schedule(const ScheduleOptions& options, double peak, std::int64_t tot
         "(schedule.warmup_steps or warmup_epochs), or end a longer run early with train.stop_after",
         warmup_, total_);
   }
+}
+
+Schedule Schedule::with_peak(double peak) const {
+  Schedule other = *this;
+  other.peak_ = peak;
+  return other;
 }
 
 double Schedule::at(std::int64_t samples_seen) const {

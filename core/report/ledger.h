@@ -19,6 +19,9 @@ class LedgerLoader : public Loader {
                std::int64_t global_batch);
   void start(std::int64_t samples_seen) override;
   std::vector<Batch> next() override;
+  Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override {
+    return loader_->read(samples_seen, micro_batch);
+  }
   bool is_ready_within(double wait_s) override { return loader_->is_ready_within(wait_s); }
   std::int64_t num_samples() const override { return loader_->num_samples(); }
 

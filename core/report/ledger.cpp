@@ -1,4 +1,4 @@
-#include "core/training/ledger.h"
+#include "core/report/ledger.h"
 
 #include <fmt/format.h>
 

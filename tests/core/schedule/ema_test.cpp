@@ -1,4 +1,4 @@
-#include "core/training/ema.h"
+#include "core/schedule/ema.h"
 
 #include <gtest/gtest.h>
 
