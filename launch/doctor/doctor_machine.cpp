@@ -15,6 +15,7 @@
 #include "core/report/progress_bar.h"
 #include "launch/doctor/doctor.h"
 #include "launch/run/device.h"
+#include "launch/train/train.h"
 
 // What a rank can tell by itself.
 
@@ -133,16 +134,6 @@ void check_locks(const fs::path& folder, std::vector<Finding>& findings) {
   unlink(path.c_str());
 }
 
-/// Weights, two moments and an average in fp32.
-double checkpoint_bytes(const TrainingSetup& setup) {
-  double elements = 0;
-  for (std::size_t phase = 0; phase < setup.objective->phases().size(); ++phase) {
-    for (const Parameter& parameter : setup.objective->parameters(phase))
-      elements += static_cast<double>(parameter.tensor.numel());
-  }
-  return elements * 4 * (setup.recipe.ema.decay > 0 ? 4 : 3);
-}
-
 }  // namespace
 
 std::vector<Finding> check_launcher() {
@@ -172,7 +163,7 @@ std::vector<Finding> check_folders(const TrainingSetup& setup) {
   std::vector<Finding> findings;
   const fs::path folder = existing_part(setup.recipe.run.dir);
   check_locks(folder, findings);
-  const double one = checkpoint_bytes(setup);
+  const auto one = static_cast<double>(checkpoint_bytes(setup));
   // The one being written and those kept.
   const double needed = one * static_cast<double>(setup.recipe.checkpoint.keep + 1);
   if (const double available = free_bytes(folder); available >= 0 && available < needed) {

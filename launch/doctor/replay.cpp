@@ -7,7 +7,9 @@
 #include "core/checkpoint/checkpoint_reader.h"
 #include "core/optimizer/flat_backward.h"
 #include "core/report/log.h"
+#include "core/schedule/value_schedules.h"
 #include "core/torch.h"
+#include "core/training/coupled_pass.h"
 #include "core/training/trainer.h"
 #include "launch/run/device.h"
 #include "launch/run/run_parts.h"
@@ -59,6 +61,41 @@ Json logged(const std::filesystem::path& run, std::int64_t step) {
   }
   return nullptr;
 }
+
+std::string hash_of_gradients(const std::vector<Parameter>& parameters) {
+  Xxh3Stream stream;
+  for (const Parameter& parameter : parameters) {
+    if (!parameter.tensor.grad().defined()) continue;
+    const at::Tensor gradient = parameter.tensor.grad().detach().cpu().contiguous();
+    stream.update(gradient.data_ptr(), gradient.nbytes());
+  }
+  return stream.digest().hex();
+}
+
+void zero_gradients(const std::vector<Parameter>& parameters) {
+  for (const Parameter& parameter : parameters) {
+    if (parameter.tensor.grad().defined()) parameter.tensor.grad().zero_();
+  }
+}
+
+/// Exchanges nothing: notes the hash of what each micro-batch of a coupled phase leaves.
+class NotedGradients final : public GradientExchange {
+ public:
+  explicit NotedGradients(std::vector<Parameter> parameters) : parameters_(std::move(parameters)) {}
+  void begin_step() override {}
+  void begin(std::int64_t, bool) override { zero_gradients(parameters_); }
+  void end_micro_batch() override { hashes.push_back(hash_of_gradients(parameters_)); }
+  void finish() override {}
+  const std::vector<Range>& owned() const override { return owned_; }
+  at::Tensor gradient(Range) override { return {}; }
+  void share_weights() override {}
+
+  std::vector<std::string> hashes;  // by micro-batch
+
+ private:
+  std::vector<Parameter> parameters_;
+  std::vector<Range> owned_;
+};
 
 class Replay {
  public:
@@ -120,8 +157,14 @@ class Replay {
           std::make_shared<WeightsSource>(WeightsSource::open(recipe.run.init_from));
       trainer.load_weights(weights_or_initial(source, *setup_.objective));
     }
+    trainer.initialise();
     if (args_.step > 1 && trainer.step() < args_.step - 1) trainer.run();
     setup_.objective->module().train();
+    for (std::size_t phase = 0; phase < setup_.objective->phases().size(); ++phase) {
+      for (Parameter& parameter : setup_.objective->parameters(phase)) {
+        parameter.tensor.requires_grad_(phase == 0);
+      }
+    }
   }
 
   void load_batches() {
@@ -136,51 +179,82 @@ class Replay {
   }
 
   StepContext context() const {
+    const ValueSchedules values(setup_.objective->schedules(), setup_.recipe.schedules,
+                                {.total_samples = setup_.total_samples,
+                                 .samples_per_epoch = setup_.data.info.num_samples,
+                                 .global_batch = batch_});
     return {.step = args_.step - 1,
             .samples_seen = (args_.step - 1) * batch_,
             .total_samples = setup_.total_samples,
             .global_batch = batch_,
-            .seed = static_cast<std::uint64_t>(setup_.recipe.run.seed)};
+            .seed = static_cast<std::uint64_t>(setup_.recipe.run.seed),
+            .is_training = true,
+            .values = values.at((args_.step - 1) * batch_)};
+  }
+
+  bool rests() const { return setup_.objective->rests(context(), 0); }
+  bool is_coupled() const { return setup_.objective->phases().at(0).is_coupled; }
+  double add_coupled_gradients(GradientExchange& exchange) {
+    Communicator& communicator = world_.communicator();
+    OrderedSums sums(communicator, setup_.num_micro_batches());
+    CoupledPass pass(*setup_.objective, 0, exchange, communicator, communicator,
+                     setup_.num_micro_batches());
+    return pass.run(batches_, context(), sums).value.item<double>();
+  }
+
+  /// As look(), where the loss is one of all micro-batches: it stands in each line.
+  Json look_at_coupled() {
+    NotedGradients noted(setup_.objective->parameters(0));
+    loss_ = add_coupled_gradients(noted);
+    Json lines = Json::array();
+    for (const Batch& batch : batches_) {
+      if (args_.micro_batch >= 0 && batch.micro_batch != args_.micro_batch) continue;
+      lines.push_back(
+          {{"micro_batch", batch.micro_batch},
+           {"first_position", batch.first_position},
+           {"loss", number(loss_)},
+           {"gradient_hash", noted.hashes.at(static_cast<std::size_t>(batch.micro_batch))}});
+    }
+    return lines;
   }
 
   /// Loss and hash of the gradient of each micro-batch by itself.
   Json look() {
+    if (rests()) return Json::array();
+    if (is_coupled()) return look_at_coupled();
     const std::vector<Parameter> parameters = setup_.objective->parameters(0);
     Json lines = Json::array();
     loss_ = 0.0;
     for (const Batch& batch : batches_) {
       if (args_.micro_batch >= 0 && batch.micro_batch != args_.micro_batch) continue;
-      for (const Parameter& parameter : parameters) {
-        if (parameter.tensor.grad().defined()) parameter.tensor.grad().zero_();
-      }
+      zero_gradients(parameters);
       const std::optional<Loss> loss = setup_.objective->loss(batch, context(), 0);
       if (!loss) continue;
       loss->value.backward();
-      Xxh3Stream stream;
-      for (const Parameter& parameter : parameters) {
-        if (!parameter.tensor.grad().defined()) continue;
-        const at::Tensor gradient = parameter.tensor.grad().detach().cpu().contiguous();
-        stream.update(gradient.data_ptr(), gradient.nbytes());
-      }
       const double value = loss->value.item<double>();
       loss_ += value;
       lines.push_back({{"micro_batch", batch.micro_batch},
                        {"first_position", batch.first_position},
                        {"loss", number(value)},
-                       {"gradient_hash", stream.digest().hex()}});
+                       {"gradient_hash", hash_of_gradients(parameters)}});
     }
     return lines;
   }
 
   /// Of the step, added up as the run does.
   double gradient_norm() {
-    if (args_.micro_batch >= 0) return 0.0;
+    if (args_.micro_batch >= 0 || rests()) return 0.0;
     TrainingPhase::Options options;
     options.optimizer = setup_.recipe.optimizer;
     options.bucket_bytes = std::llround(setup_.recipe.parallel.bucket_mb * 0x1p20);
     TrainingPhase phase("replay", setup_.objective->parameters(0), options,
                         make_exchange(setup_, world_.communicator()), world_.communicator());
     GradientExchange& exchange = phase.exchange();
+    if (is_coupled()) {
+      add_coupled_gradients(exchange);
+      exchange.finish();
+      return phase.gradient_norm();
+    }
     exchange.begin_step();
     for (const Batch& batch : batches_) {
       const std::optional<Loss> loss = setup_.objective->loss(batch, context(), 0);

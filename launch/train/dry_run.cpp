@@ -2,8 +2,10 @@
 
 #include <bit>
 
+#include "core/optimizer/optimizer.h"
 #include "core/report/progress_bar.h"
 #include "core/torch.h"
+#include "core/training/phase_settings.h"
 #include "launch/train/train.h"
 
 namespace kiln {
@@ -19,25 +21,45 @@ std::int64_t num_parameters(Objective& objective) {
   return count;
 }
 
-/// Moments of the optimizer, fp32 each.
-int num_moments(const std::string& optimizer) {
-  return optimizer == "sgd" || optimizer == "lars" ? 1 : 2;
-}
-
 struct Bytes {
   std::int64_t weights_and_gradients = 0;  // on every rank
   std::int64_t optimizer = 0;              // on every rank, or shared by all when sharded
+  std::int64_t averages = 0;               // networks that follow, on every rank
   std::int64_t checkpoint = 0;
 };
 
-Bytes bytes_of(const Recipe& recipe, std::int64_t parameters) {
+std::int64_t num_averaged(Objective& objective) {
+  std::int64_t count = 0;
+  for (const Average& average : objective.averages()) {
+    for (const auto& pair : average.pairs) count += pair.target.numel();
+  }
+  return count;
+}
+
+Bytes bytes_of(const TrainingSetup& setup) {
+  const Recipe& recipe = setup.recipe;
+  Objective& objective = *setup.objective;
   const bool is_bf16 = recipe.run.precision == "bf16";
-  const bool has_average = recipe.ema.decay > 0 || recipe.ema.half_life_samples > 0;
-  const std::int64_t copies = num_moments(recipe.optimizer.name) + has_average;
+  const bool keeps_ema = recipe.ema.decay > 0 || recipe.ema.half_life_samples > 0;
+  const std::vector<Phase> phases = objective.phases();
+  const auto settings = phase_settings(recipe, phases, recipe.optimizer.lr.value());
   Bytes bytes;
-  bytes.weights_and_gradients = parameters * (is_bf16 ? 2 + 2 : 4 + 4);
-  bytes.optimizer = parameters * 4 * (copies + is_bf16);  // bf16 keeps a master copy
-  bytes.checkpoint = parameters * 4 * (1 + copies);
+  for (std::size_t phase = 0; phase < phases.size(); ++phase) {
+    std::int64_t parameters = 0;
+    for (const Parameter& parameter : objective.parameters(phase)) {
+      parameters += parameter.tensor.numel();
+    }
+    const auto moments =
+        static_cast<std::int64_t>(Optimizer(settings[phase].optimizer).moment_names().size());
+    const std::int64_t saved = 1 + moments + (keeps_ema && phases[phase].has_average);
+    // fp32 weights are the master copy; all phases but the last can be undone.
+    const std::int64_t kept = phase + 1 < phases.size() ? saved : 0;
+    bytes.weights_and_gradients += parameters * (is_bf16 ? 2 + 2 : 4 + 4);
+    bytes.optimizer += parameters * 4 * (saved - 1 + is_bf16 + kept);
+    bytes.checkpoint += parameters * 4 * saved;
+  }
+  bytes.averages = num_averaged(objective) * (is_bf16 ? 2 + 4 : 4);
+  bytes.checkpoint += num_averaged(objective) * 4;
   return bytes;
 }
 
@@ -49,9 +71,7 @@ std::int64_t tree_bytes(const TrainingSetup& setup, std::int64_t parameters) {
 
 }  // namespace
 
-std::int64_t checkpoint_bytes(const TrainingSetup& setup) {
-  return bytes_of(setup.recipe, num_parameters(*setup.objective)).checkpoint;
-}
+std::int64_t checkpoint_bytes(const TrainingSetup& setup) { return bytes_of(setup).checkpoint; }
 
 DryRun describe(const TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
@@ -60,7 +80,7 @@ DryRun describe(const TrainingSetup& setup) {
   const std::int64_t parameters = num_parameters(*setup.objective);
   const double epochs = static_cast<double>(setup.total_samples) /
                         static_cast<double>(std::max<std::int64_t>(1, setup.data.info.num_samples));
-  const Bytes bytes = bytes_of(recipe, parameters);
+  const Bytes bytes = bytes_of(setup);
   DryRun result;
   result.json = {{"parameters", parameters},
                  {"steps", steps},
@@ -91,6 +111,11 @@ DryRun describe(const TrainingSetup& setup) {
       recipe.train.micro_batch, size(bytes.weights_and_gradients), size(bytes.optimizer),
       recipe.parallel.shard_optimizer ? "shared by all ranks" : "per rank", size(bytes.checkpoint),
       recipe.checkpoint.every, recipe.checkpoint.keep, recipe.run.dir, setup.recipe_hash());
+  if (bytes.averages > 0) {
+    result.json["averages_bytes"] = bytes.averages;
+    result.text += fmt::format("# averages        {} of networks that follow the trained one\n",
+                               size(bytes.averages));
+  }
   if (recipe.run.reproducible) {
     result.json["tree_bytes_of_one_rank"] = tree_bytes(setup, parameters);
     result.text += fmt::format(

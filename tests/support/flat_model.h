@@ -4,6 +4,7 @@
 
 #include "core/optimizer/optimizer.h"
 #include "core/torch.h"
+#include "tests/support/normal.h"
 
 namespace kiln {
 
@@ -52,5 +53,30 @@ struct FlatModel {
 };
 
 inline at::Tensor leaf(const at::Tensor& values) { return values.clone().set_requires_grad(true); }
+
+/// A little network's worth of tensors, some larger than a block, one all zero.
+inline std::vector<Parameter> some_parameters(at::ScalarType type = at::kFloat,
+                                              at::Device device = at::kCPU) {
+  const std::vector<std::vector<std::int64_t>> shapes = {
+      {100, 300}, {300}, {128, 128}, {1}, {7, 9}};
+  std::vector<Parameter> parameters;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const at::Tensor values =
+        normal(shapes[i], static_cast<std::int64_t>(i)) * (i == 4 ? 0.0f : 0.3f);
+    parameters.push_back({.name = "p" + std::to_string(i),
+                          .tensor = leaf(values.to(device, type)),
+                          .has_decay = shapes[i].size() > 1,
+                          .lr_scale = i == 2 ? 0.5 : 1.0});
+  }
+  return parameters;
+}
+
+inline void set_gradients(FlatModel& model, std::int64_t step) {
+  for (std::size_t i = 0; i < model.parameters.size(); ++i) {
+    const at::Tensor& tensor = model.parameters[i].tensor;
+    const auto position = 1000 * step + static_cast<std::int64_t>(i);
+    model.parameters[i].tensor.mutable_grad().copy_(normal(tensor.sizes(), position));
+  }
+}
 
 }  // namespace kiln
