@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/file_io.h"
 #include "core/torch.h"
+#include "core/training/phase_settings.h"
 #include "data/kinds.h"
 #include "launch/run/data_record.h"
 #include "launch/trained/weights_source.h"
