@@ -201,7 +201,7 @@ std::vector<double> losses_of_training(Trial trial, at::Device device, const cha
       for (const Slice& slice : slices) {
         optimizer.prepare(slice, flat.gradients(slice.range), flat, scalars, norms);
       }
-      ratios = optimizer.trust_ratios(flat, norms);
+      ratios = optimizer.trust_ratios(flat, scalars, norms);
     }
     for (const Slice& slice : slices) {
       optimizer.step(slice, flat.gradients(slice.range), flat, scalars, ratios);
@@ -250,7 +250,7 @@ std::vector<double> losses_of_passes(Trial trial, std::int64_t num_steps, at::De
       sum += pass.run(batch, context, {micro_batch == 0, micro_batch == 1})->value.item<double>();
     }
     phase.exchange().finish();
-    phase.update(phase.gradient_norm(), 1e-3, 0.0);
+    phase.update({.norm = phase.gradient_norm(), .lr = 1e-3});
     losses.push_back(sum);
   }
   EXPECT_EQ(pass.num_replays(), make_recorder ? 2 * num_steps - MicroBatchPass::kRehearsals : 0);
