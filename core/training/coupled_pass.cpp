@@ -1,6 +1,7 @@
 #include "core/training/coupled_pass.h"
 
 #include "core/base/error.h"
+#include "core/optimizer/flat_backward.h"
 #include "core/torch.h"
 
 namespace kiln {
@@ -75,7 +76,9 @@ void CoupledPass::backward(const Rows& rows, std::int64_t micro_batch) {
     const std::int64_t count = tensor.size(0);
     gradients.push_back(gradient.narrow(0, micro_batch * count, count));
   }
-  if (!roots.empty()) torch::autograd::backward(roots, gradients);
+  if (roots.empty()) return;
+  const FlatBackward scope;
+  torch::autograd::backward(roots, gradients);
 }
 
 }  // namespace kiln

@@ -43,6 +43,20 @@ at::Tensor BatchNorm::forward(const at::Tensor& x, BatchNormMode mode) {
   return normalised(x, mode, false, {});
 }
 
+at::Tensor BatchNorm::forward_groups(const at::Tensor& x, BatchNormMode mode, std::int64_t groups) {
+  KILN_CHECK(x.size(0) % groups == 0, "{} samples in {} groups", x.size(0), groups);
+  const std::size_t first = seen.size();
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& part : x.chunk(groups)) parts.push_back(forward(part, mode));
+  if (seen.size() > first) {
+    const auto begin = seen.begin() + static_cast<std::ptrdiff_t>(first);
+    const at::Tensor mean = at::stack(std::vector<at::Tensor>(begin, seen.end())).mean(0);
+    seen.resize(first);
+    seen.push_back(mean);
+  }
+  return at::cat(parts);
+}
+
 at::Tensor BatchNorm::forward_relu(const at::Tensor& x, BatchNormMode mode,
                                    const at::Tensor& added) {
   return normalised(x, mode, true, added);

@@ -33,6 +33,10 @@ struct BatchNorm : torch::nn::Module {
             const BatchNormOptions& choice = {});
   /// [B, C, H, W] or [B, C] -> the same. Throws Error(kUsage) for one value a channel in training.
   at::Tensor forward(const at::Tensor& x, BatchNormMode mode);
+  /// With statistics of their own for the samples [g B / G, (g + 1) B / G) of each group g: of a
+  /// permuted batch, MoCo's shuffled batch norm (arXiv:1911.05722, section 3.3). One pass, by the
+  /// mean over groups of their means and variances.
+  at::Tensor forward_groups(const at::Tensor& x, BatchNormMode mode, std::int64_t groups);
   /// relu(forward(x) + added); `added` as x, or undefined.
   at::Tensor forward_relu(const at::Tensor& x, BatchNormMode mode, const at::Tensor& added = {});
 

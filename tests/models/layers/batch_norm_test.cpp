@@ -82,5 +82,30 @@ TEST(BatchNorm, RefusesOneValueAChannel) {
   EXPECT_THROW(norm.forward(at::ones({1, 3}), BatchNormMode::kTraining), Error);
 }
 
+TEST(BatchNorm, GroupsHaveStatisticsOfTheirOwnAndMakeOnePass) {
+  Pair network;
+  BatchNorms norms(network);
+  norms.begin();
+  const at::Tensor x = samples(1);
+  const at::Tensor y = network.first->forward_groups(x, BatchNormMode::kTraining, 2);
+  network.second->forward(y, BatchNormMode::kTraining);
+  norms.move(norms.sums());
+  at::Tensor mean = at::zeros({3}, at::kDouble), variance = at::zeros({3}, at::kDouble);
+  for (const std::int64_t first : {0, 2}) {
+    const at::Tensor group = x.narrow(0, first, 2);
+    const Moments moments = moments_of(group);
+    const at::Tensor biased = moments.variance * (7.0 / 8.0);  // 2 samples of 2 x 2 pixels
+    const at::Tensor expected = (group - moments.mean.view({1, 3, 1, 1})) /
+                                    (biased.view({1, 3, 1, 1}) + 1e-5).sqrt() * 1.5 +
+                                0.5;
+    EXPECT_TRUE(at::allclose(y.narrow(0, first, 2), expected, 1e-12, 1e-12));
+    mean += moments.mean / 2;
+    variance += moments.variance / 2;
+  }
+  EXPECT_TRUE(at::allclose(network.first->running_mean, mean * 0.1, 1e-12, 1e-12));
+  EXPECT_TRUE(at::allclose(network.first->running_var, 0.9 + variance * 0.1, 1e-12, 1e-12));
+  EXPECT_EQ(network.first->num_batches_tracked.item<std::int64_t>(), 1);
+}
+
 }  // namespace
 }  // namespace kiln
