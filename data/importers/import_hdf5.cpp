@@ -19,12 +19,17 @@ std::string list_arrays(const std::filesystem::path& path) {
   const auto lock = hdf5_lock();
   const H5Handle file = open_hdf5(path);
   std::vector<std::string> arrays;
-  // The third argument's type has another name from HDF5 1.12 on.
+  // The third argument's type has another name from HDF5 1.12 on. Nothing may be thrown through C.
   const auto note = [](hid_t root, const char* name, const auto*, void* list) -> herr_t {
-    if (!hdf5_is_dataset(root, name)) return 0;
-    const H5Handle dataset(H5Dopen2(root, name, H5P_DEFAULT), H5Dclose, name);
-    static_cast<std::vector<std::string>*>(list)->push_back(
-        fmt::format("/{} [{}]", name, fmt::join(shape_of(dataset.get()), ", ")));
+    try {
+      if (!hdf5_is_dataset(root, name, name)) return 0;
+      const H5Handle dataset(H5Dopen2(root, name, H5P_DEFAULT), H5Dclose, name);
+      static_cast<std::vector<std::string>*>(list)->push_back(
+          fmt::format("/{} [{}]", name, fmt::join(shape_of(dataset.get()), ", ")));
+    } catch (const Error&) {
+      static_cast<std::vector<std::string>*>(list)->push_back(
+          fmt::format("/{} [cannot be opened]", name));
+    }
     return 0;
   };
   H5Ovisit2(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, note, &arrays, H5O_INFO_BASIC);

@@ -118,12 +118,16 @@ bool hdf5_exists(hid_t file, const std::string& path) {
   return H5Lexists(file, path.c_str(), H5P_DEFAULT) > 0;
 }
 
-bool hdf5_is_dataset(hid_t file, const std::string& path) {
-  const hid_t object = H5Oopen(file, path.c_str(), H5P_DEFAULT);
-  if (object < 0) return false;
-  const bool is_dataset = H5Iget_type(object) == H5I_DATASET;
-  H5Oclose(object);
-  return is_dataset;
+bool hdf5_is_dataset(hid_t file, const std::string& path, const std::string& what) {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  // A data set of a newer HDF5 with libver="latest" may have a layout that an older one cannot read.
+  const H5Handle object(
+      H5Oopen(file, path.c_str(), H5P_DEFAULT), H5Oclose,
+      fmt::format("{}: '{}' cannot be opened by HDF5 {}.{}.{} (was it written by a newer "
+                  "one? Then write it with libver=\"v110\")",
+                  what, path, major, minor, release));
+  return H5Iget_type(object.get()) == H5I_DATASET;
 }
 
 }  // namespace kiln

@@ -58,7 +58,7 @@ H5Handle hdf5_type(DType type);
 DType dtype_of(hid_t dataset, const std::string& what);
 std::vector<std::int64_t> shape_of(hid_t dataset);
 bool hdf5_exists(hid_t file, const std::string& path);
-/// False also where nothing is at `path`.
-bool hdf5_is_dataset(hid_t file, const std::string& path);
+/// Of what hdf5_exists(). Throws Error(kData) naming `what` where it cannot be opened.
+bool hdf5_is_dataset(hid_t file, const std::string& path, const std::string& what);
 
 }  // namespace kiln

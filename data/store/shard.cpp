@@ -23,7 +23,8 @@ struct Column {
 
 // `path` is an array itself (files of others), or a group in the layout of our own.
 Column open_column(hid_t file, const std::string& path, const std::string& what) {
-  if (hdf5_is_dataset(file, path)) return {what, {}, StoredArray(file, path, what), std::nullopt};
+  if (hdf5_is_dataset(file, path, what))
+    return {what, {}, StoredArray(file, path, what), std::nullopt};
   Column column = {what, {}, StoredArray(file, path + "/data", what), std::nullopt};
   if (hdf5_exists(file, path + "/offsets")) {
     column.offsets.emplace(file, path + "/offsets", what);
