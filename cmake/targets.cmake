@@ -1,5 +1,6 @@
 # kiln_library(NAME core [WITHOUT no_gpu.cpp] [CUDA_SOURCES c.cu] DEPS other LIBS ext)
-#   every .cpp in the folder and below, but for those named
+#   every .cpp in the folder and below, but for those named, and those of another processor: what has
+#   instructions of one in it is NAME_x86.cpp, and NAME_portable.cpp does the same without
 # kiln_program(kiln SOURCES main.cpp DEPS launch)
 # kiln_test(dist/communicator_test.cpp DEPS dist [RANKS 1 2 4] [LABELS slow] [TIMEOUT 60])
 #   one GoogleTest program; RANKS registers it once per rank count under mpirun
@@ -50,6 +51,7 @@ function(kiln_library)
   if(ARG_WITHOUT)
     list(REMOVE_ITEM sources ${ARG_WITHOUT})
   endif()
+  list(FILTER sources EXCLUDE REGEX "_${kiln_other_processor}\\.cpp$")
   if(NOT KILN_HAS_CUDA)
     set(ARG_CUDA_SOURCES "")
   endif()

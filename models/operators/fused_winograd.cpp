@@ -1,11 +1,11 @@
 #include <ATen/native/CPUBlas.h>
 
 #include "core/device/in_parallel.h"
+#include "models/kernels/processor.h"
 #include "models/kernels/winograd.h"
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
-#include "models/operators/matmul.h"
 #include "models/operators/second_order.h"
 
 namespace kiln {

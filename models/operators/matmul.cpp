@@ -1,12 +1,8 @@
 #include "models/operators/matmul.h"
 
-namespace kiln {
+#include "models/kernels/processor.h"
 
-bool has_avx512() {
-  static const bool has = __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  return has;
-}
+namespace kiln {
 
 at::ScalarType product_type(const at::Tensor& x) {
   const bool is_slow = x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && !has_avx512();

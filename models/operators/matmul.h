@@ -4,9 +4,6 @@
 
 namespace kiln {
 
-/// Whether the processor has what oneDNN's products of bf16, and its product by tiles, need.
-bool has_avx512();
-
 /// The type in which products of tensors like x are taken; tensors convert to it and back.
 ///
 /// It is their own but for bf16 on a processor without AVX-512: LibTorch multiplies bf16 with

@@ -1,9 +1,9 @@
-#include "models/kernels/host_attention_bf16.h"
-
 #include <ATen/native/CPUBlas.h>
 #include <immintrin.h>
 
+#include "models/kernels/host_attention_bf16.h"
 #include "models/kernels/host_attention_rows.h"
+#include "models/kernels/processor.h"
 
 namespace kiln {
 namespace {
@@ -176,8 +176,7 @@ Bf16* weight_rows(Halves memory, std::int64_t rows, std::int64_t S) {
 }  // namespace
 
 bool attends_in_bf16(const AttentionHead<Bf16>& head) {
-  static const bool multiplies_bf16 = __builtin_cpu_supports("avx512bf16");
-  return multiplies_bf16 && head.d % 2 == 0 && head.stride % 2 == 0;
+  return multiplies_bf16() && head.d % 2 == 0 && head.stride % 2 == 0;
 }
 
 void attend_forward_in_bf16(const AttentionHead<Bf16>& head) {
