@@ -1,6 +1,6 @@
 # cmake --install build --prefix P
 #   P/bin/kiln                      finds LibTorch, then runs the program
-#   P/lib/kiln/kiln                 the program
+#   P/lib/kiln/kiln                 the program, and install_torch.sh, which puts LibTorch beside it
 #   P/lib/libkiln_*.a               for find_package(kiln): P/lib/cmake/kiln
 #   P/include/kiln/core/trainer.h   #include <kiln/core/trainer.h>
 #   P/share/kiln                    recipes
@@ -11,6 +11,7 @@ include(CMakePackageConfigHelpers)
 set(kiln_torch_version 2.11)  # launch/setup.sh installs it
 configure_file(launch/run_installed.sh ${CMAKE_BINARY_DIR}/installed/kiln @ONLY)
 install(PROGRAMS ${CMAKE_BINARY_DIR}/installed/kiln DESTINATION bin COMPONENT programs)
+install(PROGRAMS launch/install_torch.sh DESTINATION lib/kiln COMPONENT programs)
 install(PROGRAMS $<TARGET_FILE:kiln> DESTINATION lib/kiln COMPONENT programs)
 install(DIRECTORY configs DESTINATION share/kiln COMPONENT programs FILES_MATCHING PATTERN *.toml)
 install(FILES LICENSE README.md DESTINATION share/doc/kiln COMPONENT programs)

@@ -3,13 +3,15 @@
 #
 #   bash launch/demo.sh              Debian 12 or Ubuntu 22.04 / 24.04, as root or with sudo
 #
+# KILN=/usr/bin/kiln  uses that program, and neither installs nor builds anything
 # KILN_DATA=/folder   pictures of your own to use: the four files of the MNIST family (gzipped or not)
 # KILN_DEMO_DIR       where the run goes; default runs/demo
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 RUN=${KILN_DEMO_DIR:-runs/demo}
-KILN=build/bin/kiln
+BUILT=build/bin/kiln
+KILN=${KILN:-$BUILT}
 DATASETS=datasets/demo
 CONFIG=configs/mae_tiny_fashion.toml
 
@@ -27,7 +29,7 @@ Kiln demo: a masked autoencoder learns to fill in hidden parts of pictures.
 TEXT
 
 title "1/5  Set up"
-bash launch/setup.sh
+if [[ $KILN == "$BUILT" ]]; then bash launch/setup.sh; else "$KILN" doctor; fi
 
 source launch/demo_pictures.sh
 

@@ -3,6 +3,7 @@
 #
 #   bash launch/demo_diffusion.sh    Debian 12 or Ubuntu 22.04 / 24.04, as root or with sudo
 #
+# KILN=/usr/bin/kiln  uses that program, and neither installs nor builds anything
 # KILN_DATA=/folder   pictures of your own to use: the four files of the MNIST family (gzipped or not)
 # KILN_DEMO_DIR       where the runs go; default runs/demo_diffusion
 # KILN_DEMO_SEED      of both stages; default 0
@@ -11,7 +12,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=${KILN_DEMO_DIR:-runs/demo_diffusion}
-KILN=build/bin/kiln
+BUILT=build/bin/kiln
+KILN=${KILN:-$BUILT}
 DATASETS=datasets/demo
 SEED=${KILN_DEMO_SEED:-0}
 SECOND=${KILN_DEMO_CONFIG:-ldm_tiny_fashion}
@@ -34,7 +36,7 @@ Kiln demo: latent diffusion draws pictures like those it was shown.
 TEXT
 
 title "1/6  Set up"
-bash launch/setup.sh
+if [[ $KILN == "$BUILT" ]]; then bash launch/setup.sh; else "$KILN" doctor; fi
 source launch/demo_pictures.sh
 
 title "2/6  Data"

@@ -1,24 +1,18 @@
 #!/bin/sh
 # Finds LibTorch @kiln_torch_version@ and runs the program: in KILN_TORCH (the folder that holds
-# lib/), in torch/ beside bin/ (a LibTorch, or a Python environment that has one), in the Python that
-# is found first, or where it was when Kiln was built.
+# lib/), in lib/kiln/torch (a LibTorch, or a Python environment that has one), in the Python that is
+# found first, or where it was when Kiln was built.
 here=$(dirname "$(readlink -f "$0")")
-prefix=$(dirname "$here")
-program=$prefix/lib/kiln/kiln
+own=$(dirname "$here")/lib/kiln
 
-fail() {
-  [ "${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${SLURM_PROCID:-0}}}" = 0 ] && printf 'kiln: error: %s\n' "$@" >&2
-  exit 2
-}
 is_torch() { [ -e "$1/lib/libtorch_cpu.so" ]; }
 
-# Of the places where LibTorch may be, the first that has one.
 find_torch() {
   if [ -n "$KILN_TORCH" ]; then
     echo "$KILN_TORCH"
     return
   fi
-  for folder in "$prefix"/torch "$prefix"/torch/lib/python3*/site-packages/torch; do
+  for folder in "$own"/torch "$own"/torch/lib/python3*/site-packages/torch; do
     if is_torch "$folder"; then
       echo "$folder"
       return
@@ -34,18 +28,38 @@ find_torch() {
 }
 
 torch=$(find_torch)
-is_torch "$torch" || fail "LibTorch @kiln_torch_version@ is not found in '$torch'. Install it, or name it:" \
-  "  python3 -m venv $prefix/torch && $prefix/torch/bin/pip install torch==@kiln_torch_version@.*" \
-  "  export KILN_TORCH=/path/to/torch     # the folder that holds lib/libtorch_cpu.so"
-version=$(sed -n "s/^__version__ = '\([0-9]*\.[0-9]*\).*/\1/p" "$torch/version.py" 2>/dev/null)
-[ "${version:-@kiln_torch_version@}" = @kiln_torch_version@ ] ||
-  fail "LibTorch in $torch is $version; this program was built for @kiln_torch_version@. Name another by KILN_TORCH."
-
+# A portable package brings its libraries and Open MPI along.
+if [ -d "$own/portable" ]; then
+  KILN_TORCH=$torch KILN_BUNDLE=$own/portable
+  . "$own/portable_env.sh"
+fi
 libraries=$torch/lib
 for folder in "$torch"/../nvidia/*/lib; do
   [ -d "$folder" ] && libraries=$libraries:$folder
 done
-export KILN_TORCH="$torch"
-export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+
+# What keeps the program from starting, a line each. It looks for everything else itself.
+problems() {
+  if ! is_torch "$torch"; then
+    echo "LibTorch @kiln_torch_version@ is not found${torch:+ in $torch}. 'bash $own/install_torch.sh' puts it into $own/torch; or set KILN_TORCH to the folder that holds lib/libtorch_cpu.so"
+  fi
+  version=$(sed -n "s/^__version__ = '\([0-9]*\.[0-9]*\).*/\1/p" "$torch/version.py" 2>/dev/null)
+  [ "${version:-@kiln_torch_version@}" = @kiln_torch_version@ ] ||
+    echo "LibTorch in $torch is $version, this program was built for @kiln_torch_version@: name another with KILN_TORCH"
+  [ "$1" = doctor ] || return
+  ldd "$own/kiln" 2>/dev/null | grep -v -e libtorch -e libc10 -e libcu -e libnccl | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/the library \1 is not found: install the package that has it/p'
+  command -v mpirun >/dev/null || echo "there is no mpirun: several ranks need it (openmpi-bin)"
+}
+
+export KILN_TORCH="$torch" LD_LIBRARY_PATH
 export KILN_PROGRAM="$here/kiln"  # what starts ranks starts this script
-exec "$program" "$@"
+found=$(problems "$1")
+if [ -n "$found" ]; then
+  [ "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-${SLURM_PROCID:-0}}}" != 0 ] || printf 'kiln: error: %s\n' "$found" >&2
+  exit 2
+fi
+case $(basename "$0") in
+  mpirun) exec mpirun "$@" ;;  # the one that came along
+  *) exec "$own/kiln" "$@" ;;
+esac

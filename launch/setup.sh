@@ -15,7 +15,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-TORCH_VERSION=2.11.0
 DEPS=.deps
 PACKAGES=(
   clang g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
@@ -96,50 +95,6 @@ find_nvcc() {
   [[ "${KILN_CUDA:-ON}" != OFF ]] && { command -v nvcc || ls /usr/local/cuda/bin/nvcc; } 2>/dev/null
 }
 
-# The wheel names every CUDA library it may ever load. libtorch_cpu needs two of them (a few MB);
-# the other gigabytes are for machines that will build the CUDA kernels.
-cuda_requirements() {  # $1: all | cpu
-  "$DEPS/torch/bin/python" - "$1" <<'PYTHON'
-import importlib.metadata, re, sys
-for requirement in importlib.metadata.requires("torch"):
-    name = requirement.split(";")[0].strip()
-    if name.startswith("cuda-toolkit"):
-        print(name if sys.argv[1] == "all" else re.sub(r"\[.*\]", "[cudart,cupti]", name))
-    elif name.startswith("nvidia-") and sys.argv[1] == "all":
-        print(name)
-PYTHON
-}
-
-install_torch() {
-  local flavour=cpu
-  [[ -n "$(find_nvcc)" ]] && flavour=all
-  local stamp="$DEPS/torch/complete-$TORCH_VERSION-$flavour"
-  local pip=("$DEPS/torch/bin/python" -m pip install --disable-pip-version-check --no-cache-dir)
-  if [[ -e "$stamp" || -e "$DEPS/torch/complete-$TORCH_VERSION-all" ]]; then
-    say "LibTorch: $TORCH_VERSION is there"
-    return
-  fi
-  local free_gb=$(($(df --output=avail -k "$DEPS" | tail -n 1) / 1048576))
-  local needed_gb=4
-  [[ $flavour == all ]] && needed_gb=9
-  ((free_gb >= needed_gb)) || die "LibTorch needs $needed_gb GB, $(pwd)/$DEPS has $free_gb GB free" \
-    "Free some space, or name an existing LibTorch with KILN_TORCH=/path/to/torch."
-  if [[ ! -d "$DEPS/torch/lib/python3"*/site-packages/torch-$TORCH_VERSION.dist-info ]]; then
-    say "LibTorch: downloading $TORCH_VERSION into $DEPS/torch (about 0.5 GB)"
-    python3 -m venv "$DEPS/torch" || die "python3 -m venv failed" "Is python3-venv installed?"
-    "${pip[@]}" --no-deps "torch==$TORCH_VERSION" || die "torch==$TORCH_VERSION could not be installed" \
-      "Is the network there? Or name an existing LibTorch with KILN_TORCH=/path/to/torch."
-  fi
-  local requirements
-  mapfile -t requirements < <(cuda_requirements "$flavour")
-  say "LibTorch: downloading the CUDA libraries it loads ($flavour)"
-  # pip would complain of torch's Python requirements, which no C++ program needs.
-  "${pip[@]}" "${requirements[@]}" 2>"$DEPS/pip.log" || die "${requirements[*]} could not be installed:" \
-    "$(tail -n 1 "$DEPS/pip.log")" \
-    "Is the network there? Or name an existing LibTorch with KILN_TORCH=/path/to/torch."
-  touch "$stamp"
-}
-
 find_torch() {
   if [[ -n "${KILN_TORCH:-}" ]]; then
     [[ -e "$KILN_TORCH/include/ATen/ATen.h" && -e "$KILN_TORCH/lib/libtorch_cpu.so" ]] ||
@@ -149,7 +104,7 @@ find_torch() {
     say "LibTorch: $KILN_TORCH"
     return
   fi
-  install_torch
+  bash launch/install_torch.sh "$PWD/$DEPS/torch" "$([[ -n "$(find_nvcc)" ]] && echo all || echo cpu)" || exit 1
   KILN_TORCH=$(echo "$PWD/$DEPS"/torch/lib/python3*/site-packages/torch)
 }
 

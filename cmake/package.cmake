@@ -1,0 +1,17 @@
+# kiln_VERSION_amd64.deb (launch/package.sh): the installed programs on the libraries of the
+# distribution. LibTorch is not one of them: bin/kiln finds it.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME kiln)
+set(CPACK_PACKAGE_CONTACT "the Kiln authors <kiln@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Distributed pretraining: masked autoencoders, BERT, latent diffusion")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_COMPONENTS_ALL programs)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_PROGRAMS_PACKAGE_NAME kiln)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_STRIP_FILES ON)
+set(KILN_DEB_DEPENDS "" CACHE STRING "Packages of the libraries that the program loads")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "${KILN_DEB_DEPENDS}")
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-venv")
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+include(CPack)
