@@ -78,8 +78,8 @@ __global__ void __launch_bounds__(kThreads)
         float m = slice.moment1[at];
         float v = 0.0f;
         if constexpr (kHasSecond) v = slice.moment2[at];
-        const float p =
-            updated<RuleT, kIsFinishing>(s, slice.master[at], slice.gradient[at] * scale, m, v);
+        const float p = bounded(
+            s, updated<RuleT, kIsFinishing>(s, slice.master[at], slice.gradient[at] * scale, m, v));
         slice.master[at] = p;
         slice.moment1[at] = m;
         if constexpr (kHasSecond) slice.moment2[at] = v;
@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(kThreads)
         Halves weights;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const float p =
-              updated<RuleT, kIsFinishing>(s, e.p.at[k], e.g.at[k] * scale, e.m.at[k], e.v.at[k]);
+          const float p = bounded(s, updated<RuleT, kIsFinishing>(s, e.p.at[k], e.g.at[k] * scale,
+                                                                  e.m.at[k], e.v.at[k]));
           e.p.at[k] = p;
           weights.at[k] = to_bf16(p);
           e.ema.at[k] += slice.ema_rate * (p - e.ema.at[k]);

@@ -14,8 +14,12 @@ KILN_HOST_DEVICE inline float updated(const RuleScalars& s, float p, float g, fl
   } else {
     u = RuleT::direction(s, p, g, m, v);
   }
-  const float next = RuleT::apply(s, p, u, m);
-  return next < -s.bound ? -s.bound : s.bound < next ? s.bound : next;
+  return RuleT::apply(s, p, u, m);
+}
+
+/// Within the bound of the weights, if there is one.
+KILN_HOST_DEVICE inline float bounded(const RuleScalars& s, float p) {
+  return p < -s.bound ? -s.bound : s.bound < p ? s.bound : p;
 }
 
 }  // namespace kiln

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "core/base/error.h"
 #include "core/optimizer/optimizer_element.h"
@@ -67,24 +68,33 @@ template <typename RuleT, bool kFinishing, bool kHasCopy, bool kHasEma>
   }
 }
 
+void move_average_loop(const float* __restrict values, float* __restrict average,
+                       std::int64_t count, float rate) {
+  for (std::int64_t i = 0; i < count; ++i) average[i] += rate * (values[i] - average[i]);
+}
+
+void bound_loop(const RuleScalars& scalars, float* __restrict values, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) values[i] = bounded(scalars, values[i]);
+}
+
 template <typename RuleT, bool kFinishing = false>
 void update(const SegmentMemory& memory, const RuleScalars& scalars) {
   const auto run = [&](auto loop) {
     loop(scalars, scalars.gradient_scale, memory.ema_rate, memory.count, memory.gradient,
          memory.master, memory.moment1, memory.moment2, memory.weights, memory.ema);
   };
-  if (memory.weights) {
+  if (std::isfinite(scalars.bound)) {  // rare: in passes of its own
+    run(update_loop<RuleT, kFinishing, false, false>);
+    bound_loop(scalars, memory.master, memory.count);
+    if (memory.weights) round_to_bf16(memory.master, memory.weights, memory.count);
+    if (memory.ema) move_average_loop(memory.master, memory.ema, memory.count, memory.ema_rate);
+  } else if (memory.weights) {
     memory.ema ? run(update_loop<RuleT, kFinishing, true, true>)
                : run(update_loop<RuleT, kFinishing, true, false>);
   } else {
     memory.ema ? run(update_loop<RuleT, kFinishing, false, true>)
                : run(update_loop<RuleT, kFinishing, false, false>);
   }
-}
-
-void move_average_loop(const float* __restrict values, float* __restrict average,
-                       std::int64_t count, float rate) {
-  for (std::int64_t i = 0; i < count; ++i) average[i] += rate * (values[i] - average[i]);
 }
 
 template <typename RuleT>

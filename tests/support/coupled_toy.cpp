@@ -49,7 +49,8 @@ CoupledObjective::CoupledObjective(const CoupledOptions& options)
       network_(std::make_shared<Network>(options.precision)),
       queue_(unit(initial(9, {kQueue, kWidth}, at::kFloat))),
       pointer_(at::zeros({1}, at::kLong)),
-      mean_(at::zeros({kWidth}, at::kDouble)) {}
+      mean_(at::zeros({kWidth}, at::kDouble)),
+      score_(at::zeros({1}, at::kDouble)) {}
 CoupledObjective::~CoupledObjective() = default;
 
 torch::nn::Module& CoupledObjective::module() { return *network_; }
@@ -131,7 +132,7 @@ Loss CoupledObjective::couple(const Rows& all, const StepContext& context, std::
 }
 
 std::vector<Buffer> CoupledObjective::buffers() {
-  return {{"queue", queue_}, {"pointer", pointer_}, {"mean", mean_}};
+  return {{"queue", queue_}, {"pointer", pointer_}, {"mean", mean_}, {"score", score_}};
 }
 
 std::vector<Average> CoupledObjective::averages() {
@@ -162,6 +163,7 @@ Sums CoupledObjective::sums(std::size_t) { return sums_; }
 
 void CoupledObjective::after_step(const StepContext& context, const Sums& sums, const Rows& rows) {
   mean_.copy_(sums.at("queries") / static_cast<double>(context.global_batch));
+  if (sums.contains("scores")) score_.copy_(sums.at("scores"));
   const at::Tensor& k = rows.at("k");
   const std::int64_t first = pointer_.item<std::int64_t>();
   for (std::int64_t i = 0; i < k.size(0); ++i) queue_[(first + i) % kQueue].copy_(k[i]);

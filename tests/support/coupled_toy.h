@@ -65,6 +65,7 @@ class CoupledObjective final : public Objective {
   at::Tensor queue_;    // [kQueue, kWidth] fp32
   at::Tensor pointer_;  // [1] int64
   at::Tensor mean_;     // [kWidth] fp64: mean of the queries of the last step
+  at::Tensor score_;    // [1] fp64: sum of the critic's scores when it last took part
   Sums sums_;           // of the last micro-batch
 };
 

@@ -3,6 +3,7 @@
 
 #include "core/training/coupled_pass.h"
 
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -164,6 +165,52 @@ TEST(CoupledPass, RunsAgainWhatItHasNotKept) {
   std::vector<std::int64_t> numbers;
   for (const Result& result : pass_on(3)) numbers.push_back(result.num_embedded);
   EXPECT_EQ(numbers, (std::vector<std::int64_t>{1, 3, 3}));
+}
+
+/// Most bytes that tensors of the calling thread hold at once while it lives.
+class PeakMemory {
+ public:
+  PeakMemory()
+      : count_(std::make_shared<Count>()), guard_(c10::DebugInfoKind::PROFILER_STATE, count_) {}
+  std::int64_t bytes() const { return count_->peak; }
+
+ private:
+  struct Count final : c10::MemoryReportingInfoBase {
+    std::int64_t now = 0, peak = 0;
+    void reportMemoryUsage(void*, std::int64_t size, std::size_t, std::size_t,
+                           c10::Device) override {
+      now += size;
+      peak = std::max(peak, now);
+    }
+    bool memoryProfilingEnabled() const override { return true; }
+  };
+  std::shared_ptr<Count> count_;
+  c10::DebugInfoGuard guard_;
+};
+
+std::int64_t peak_bytes(std::int64_t micro_batches) {
+  CoupledObjective objective({.precision = at::kDouble});
+  copy_to_average(objective);
+  toy::Loader loader(objective, micro_batches * kMicroBatch, kMicroBatch, 0, 1);
+  loader.start(0);
+  std::vector<Batch> batches = loader.next();
+  for (Batch& batch : batches) batch.tensors["x"] = batch.at("x").to(at::kDouble);
+  const auto communicators = make_thread_communicators(1, std::chrono::seconds(20));
+  NoExchange exchange;
+  OrderedSums sums(*communicators[0], micro_batches);
+  CoupledPass pass(objective, 0, exchange, *communicators[0], *communicators[0], micro_batches);
+  pass.run(batches, kContext, sums);  // what comes into being once
+  const PeakMemory memory;
+  pass.run(batches, kContext, sums);
+  return memory.bytes();
+}
+
+// A micro-batch's graph holds [3, 800] hidden values three times over in fp64, its rows 12 numbers.
+TEST(CoupledPass, HasMemoryForOneGraphAndTheRows) {
+  const std::int64_t few = peak_bytes(2), many = peak_bytes(18);
+  const std::int64_t graph = 3 * 800 * 8;
+  EXPECT_GT(few, graph);
+  EXPECT_LT(many - few, 16 * graph / 4) << few << " and " << many << " bytes";
 }
 
 TrainingSetup setup_of(const CoupledOptions& options = {}) {

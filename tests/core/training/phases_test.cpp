@@ -88,6 +88,26 @@ TEST(Phases, HaveOptimizersAndRatesOfTheirOwn) {
   EXPECT_GT(report.metrics.at("critic/grad_norm"), 0.0);
 }
 
+TEST(Phases, SumsOfEachReachAfterStep) {
+  TrainingSetup setup = setup_of({.has_critic = true});
+  setup.steps = 1;
+  setup.ranks = 2;
+  setup.change_recipe = [](Recipe& recipe) { recipe.schedule.warmup_steps.reset(); };
+  const Outcome outcome = train(setup);
+  CoupledObjective objective;
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = toy::Loader(objective, 12, 12, 0, 1).read(0, 0).at("x");
+  const at::Tensor before = objective.encode(x, false).to(at::kDouble);
+  EXPECT_TRUE(torch::allclose(outcome.buffers.at("mean"), before.mean(0), 1e-5, 1e-6));
+  // The critic comes after the encoder's update.
+  for (const Parameter& parameter : objective.parameters(0)) {
+    parameter.tensor.detach().copy_(outcome.weights.at(parameter.name));
+  }
+  const at::Tensor scores =
+      at::linear(objective.encode(x, false), objective.parameters(1)[0].tensor);
+  EXPECT_NEAR(outcome.buffers.at("score").item<double>(), scores.sum().item<double>(), 1e-4);
+}
+
 TEST(Phases, ClipEachTensorByItsOwnNorm) {
   TrainingSetup setup = setup_of({});
   setup.steps = 1;
