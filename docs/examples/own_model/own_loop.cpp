@@ -61,7 +61,7 @@ int main() try {
       loss.add_(value.detach());
     }
     phase.exchange().finish();
-    phase.update(phase.gradient_norm(), 0.01, 0.0);
+    phase.update({.norm = phase.gradient_norm(), .lr = 0.01});
     ranks.all_reduce(loss).wait();
     if (ranks.rank() == 0 && step % 10 == 9) {
       std::cout << "step " << step + 1 << " loss " << loss.item<double>() << std::endl;
