@@ -25,6 +25,15 @@ struct DatasetInfo {
   std::vector<double> mean;  // per channel, of values in [0, 1]
   std::vector<double> std;
 
+  /// Where the recipe lists views: what "image.0", "image.1", ... are, uint8 [B, size, size, C], which
+  /// a batch of training then has instead of "image". An evaluation reads "image", at the first
+  /// one's size.
+  struct View {
+    std::int64_t group = 0;  // number of its [[data.views]]
+    std::int64_t size = 0;
+  };
+  std::vector<View> views;
+
   // Sequences: "tokens" [B, sequence_length], ids below vocab_size.
   std::int64_t vocab_size = 0;
   std::int64_t sequence_length = 0;

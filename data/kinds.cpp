@@ -8,6 +8,7 @@
 #include "data/text/labelled_text.h"
 #include "data/text/text_source.h"
 #include "data/text/token_stream.h"
+#include "data/views/view_source.h"
 
 namespace kiln {
 namespace {
@@ -15,20 +16,32 @@ namespace {
 OpenedData open_images(const DataRequest& request) {
   ImageOptions image;
   request.reader.read("data", image);
+  resolve_views(image);
   // reader.finish() says why; what follows must not stumble.
-  if (!check(image, request.reader)) image = {};
-  if (request.use == DataUse::kEvaluation) image = evaluation_options(image);
+  if (!check(image, request.reader)) {
+    const std::int64_t first = image.views.empty() ? 0 : image.views.front().size;
+    const std::int64_t size = std::max({image.size, first, std::int64_t{0}});
+    image = {};
+    image.size = size;
+    if (size > 0) image.crop = "center";
+  }
   const std::shared_ptr<const Dataset> dataset = open_dataset(request.options);
   OpenedData data;
-  data.info = describe_images(*dataset, image);
-  if (request.use == DataUse::kTraining) {
-    // What the model is trained with is part of the resolved recipe: an evaluation on other images
-    // normalises them the same way.
-    image.mean = data.info.mean;
-    image.std = data.info.std;
-    request.reader.update("data", image);
+  if (request.use == DataUse::kEvaluation) {
+    const ImageOptions still = evaluation_options(image);
+    data.info = describe_images(*dataset, still);
+    if (!image.views.empty()) data.info.views = describe_images(*dataset, image).views;
+    data.source = make_image_source(dataset, still, request.seed);
+    return data;
   }
-  data.source = make_image_source(dataset, image, request.seed);
+  data.info = describe_images(*dataset, image);
+  // What the model is trained with is part of the resolved recipe: an evaluation on other images
+  // normalises them the same way.
+  image.mean = data.info.mean;
+  image.std = data.info.std;
+  request.reader.update("data", image);
+  data.source = image.views.empty() ? make_image_source(dataset, image, request.seed)
+                                    : make_view_source(dataset, image, request.seed);
   return data;
 }
 

@@ -20,6 +20,12 @@ bool report(const std::vector<std::string>& problems, RecipeReader& reader) {
 
 }  // namespace
 
+void resolve_views(ImageOptions& options) {
+  for (ViewOptions& view : options.views) {
+    if (view.size == 0) view.size = options.size;
+  }
+}
+
 bool check(const DataOptions& options, RecipeReader& reader) {
   std::vector<std::string> problems;
   if (options.workers < 0) problems.push_back("data.workers is negative");
@@ -45,6 +51,16 @@ bool check(const ImageOptions& options, RecipeReader& reader) {
   }
   if (std::ranges::any_of(options.std, [](double deviation) { return !(deviation > 0); })) {
     problems.push_back("data.std should be above 0");
+  }
+  if (!options.views.empty() && (options.crop != "none" || options.flip)) {
+    problems.push_back(
+        "data.crop and data.flip are of a single picture: beside [[data.views]], give scale and "
+        "flip "
+        "there");
+  }
+  for (std::size_t i = 0; i < options.views.size(); ++i) {
+    const auto found = options.views[i].problems(fmt::format("data.views.{}", i));
+    problems.insert(problems.end(), found.begin(), found.end());
   }
   return report(problems, reader);
 }

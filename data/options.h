@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/recipe/options.h"
+#include "data/view_options.h"
 
 namespace kiln {
 
@@ -44,6 +45,9 @@ struct ImageOptions {
   bool flip = false;
   std::vector<double> mean;
   std::vector<double> std;
+  std::vector<ViewOptions> views;
+  // No key: bicubic, and in an evaluation that of the views' first group.
+  std::string interpolation = "bicubic";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -55,10 +59,14 @@ struct ImageOptions {
     visit("flip", flip, "Mirrors every second image, left to right.", kIdentity);
     visit("mean", mean, "Per channel, of values in [0, 1]; default: the dataset's.", kIdentity);
     visit("std", std, "Per channel; default: the dataset's.", kIdentity);
+    visit("views", views, "Groups of views of each picture, instead of one crop: docs/datasets.md.",
+          kIdentity);
   }
 };
 
 class RecipeReader;
+/// Gives views without a size that of data.size.
+void resolve_views(ImageOptions& options);
 /// Adds what is wrong with the values to the reader's problems; false when anything is.
 bool check(const DataOptions& options, RecipeReader& reader);
 bool check(const ImageOptions& options, RecipeReader& reader);

@@ -22,6 +22,7 @@ struct ModelEntry {
   /// Null when it added problems: reader.finish() reports them.
   std::unique_ptr<Objective> (*make)(RecipeReader& reader, const Recipe& recipe,
                                      const DatasetInfo& data);
+  bool takes_views = false;  // trains on "image.0", "image.1", ... where the recipe lists views
 };
 
 const std::vector<ModelEntry>& model_table();

@@ -1,16 +1,14 @@
 #include "core/recipe/recipe_reader.h"
 
 #include <fmt/ranges.h>
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/recipe/overrides.h"
 
 namespace kiln {
 
@@ -97,64 +95,13 @@ std::string member_text(const T& member) {
   }
 }
 
-// ---- overrides ----------------------------------------------------------------------------------
-
-/// `section.key=value`: the value in TOML, or a bare word taken as a string.
-void apply_override(toml::table& root, const std::string& word) {
-  const auto equals = word.find('=');
-  const auto dot = word.find('.');
-  if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
-    throw usage_error(
-        "'{}' is not an override; write section.key=value, e.g. train.global_batch=512", word);
-  }
-  const std::string section = word.substr(0, dot);
-  const std::string key = word.substr(dot + 1, equals - dot - 1);
-  const std::string value = word.substr(equals + 1);
-  toml::table parsed;
-  try {
-    parsed = toml::parse("value = " + value);
-  } catch (const toml::parse_error&) {
-    parsed.insert_or_assign("value", value);
-  }
-  if (!root.contains(section)) root.insert(section, toml::table{});
-  toml::table* table = root[section].as_table();
-  if (!table) throw usage_error("'{}': [{}] is not a section of the recipe", word, section);
-  // Dotted keys (data.fields.image) reach into nested tables.
-  std::string leaf = key;
-  for (auto at = leaf.find('.'); at != std::string::npos; at = leaf.find('.')) {
-    const std::string head = leaf.substr(0, at);
-    if (!table->contains(head)) table->insert(head, toml::table{});
-    table = (*table)[head].as_table();
-    if (!table) throw usage_error("'{}': '{}' is not a table of the recipe", word, head);
-    leaf = leaf.substr(at + 1);
-  }
-  table->insert_or_assign(leaf, *parsed.get("value"));
-}
-
-/// Keys of which a recipe gives exactly one.
-const std::vector<std::vector<std::string>> kAlternatives = {
-    {"train.samples", "train.steps", "train.epochs"}, {"optimizer.lr", "optimizer.base_lr"}};
-
-/// An override of one of several alternatives takes the place of the one in the file.
-void drop_alternatives(toml::table& root, const std::string& word) {
-  const std::string name = word.substr(0, word.find('='));
-  for (const auto& group : kAlternatives) {
-    if (std::ranges::find(group, name) == group.end()) continue;
-    for (const std::string& other : group) {
-      const auto dot = other.find('.');
-      if (toml::table* table = root[other.substr(0, dot)].as_table()) {
-        table->erase(other.substr(dot + 1));
-      }
-    }
-  }
-}
-
 }  // namespace
 
 struct RecipeReader::Impl {
   struct Read {
     std::string section, key, doc, text;  // text: TOML; empty when an optional is not set
     KeyKind kind;
+    bool is_list = false;  // of tables, whose keys follow
   };
   std::string origin;
   toml::table root;
@@ -163,15 +110,18 @@ struct RecipeReader::Impl {
   std::vector<std::string> settled;  // tables
 
   const toml::node* find(const std::string& section, const std::string& key) const {
-    const toml::table* table = root.at_path(section).as_table();
-    if (!table) return nullptr;
-    return table->at_path(key).node();
+    return node_at(&root, section + "." + key);  // both may be dotted
   }
   Read* find_read(const std::string& section, const std::string& key) {
     for (Read& read : reads) {
       if (read.section == section && read.key == key) return &read;
     }
     return nullptr;
+  }
+  bool is_list(const std::string& section, const std::string& key) const {
+    return std::ranges::any_of(reads, [&](const Read& read) {
+      return read.is_list && read.section == section && read.key == key;
+    });
   }
   std::vector<std::string> known_keys(const std::string& section) const {
     std::vector<std::string> keys;
@@ -184,6 +134,8 @@ struct RecipeReader::Impl {
   void check_unknown(const std::string& section, const toml::table& table,
                      const std::string& prefix, std::vector<std::string>& found) const;
   std::vector<std::string> all_problems() const;
+  static std::string line(const std::string& key, const Read& read);
+  std::string list_toml(const Read& list) const;
 };
 
 RecipeReader::RecipeReader() : impl_(std::make_unique<Impl>()) {}
@@ -213,8 +165,7 @@ RecipeReader RecipeReader::from_text(std::string_view toml, const std::string& o
     throw usage_error("{}:{}: not valid TOML: {}", origin, error.source().begin.line,
                       error.description());
   }
-  for (const std::string& word : overrides) drop_alternatives(reader.impl_->root, word);
-  for (const std::string& word : overrides) apply_override(reader.impl_->root, word);
+  apply_overrides(reader.impl_->root, overrides);
   return reader;
 }
 
@@ -266,6 +217,22 @@ void RecipeReader::read_key(const std::string& section, const std::string& key, 
       member);
 }
 
+std::size_t RecipeReader::read_tables(const std::string& section, const std::string& key,
+                                      std::size_t fallback, const char* doc, KeyKind kind) {
+  if (!impl_->find_read(section, key)) {
+    impl_->reads.push_back({section, key, doc, "", kind, /*is_list=*/true});
+  }
+  const toml::node* node = impl_->find(section, key);
+  if (!node) return fallback;
+  const toml::array* list = node->as_array();
+  const bool holds_tables =
+      list && std::ranges::all_of(*list, [](const toml::node& one) { return one.is_table(); });
+  if (holds_tables) return list->size();
+  problem(fmt::format("{}.{} should be a list of tables, each begun by [[{}.{}]] ({})", section,
+                      key, section, key, doc));
+  return fallback;
+}
+
 void RecipeReader::update_key(const std::string& section, const std::string& key, Value member) {
   Impl::Read* read = impl_->find_read(section, key);
   KILN_CHECK(read, "{}.{} is updated before it is read", section, key);
@@ -278,6 +245,13 @@ void RecipeReader::Impl::check_unknown(const std::string& section, const toml::t
   const std::vector<std::string> known = known_keys(section);
   for (const auto& [name, node] : table) {
     const std::string key = prefix + std::string(name.str());
+    if (is_list(section, key)) {
+      for (std::size_t i = 0; node.is_array() && i < node.as_array()->size(); ++i) {
+        const toml::table* nested = node.as_array()->get(i)->as_table();
+        if (nested) check_unknown(section, *nested, fmt::format("{}.{}.", key, i), found);
+      }
+      continue;
+    }
     if (std::ranges::find(known, key) != known.end()) continue;
     if (const toml::table* nested = node.as_table()) {
       if (std::ranges::find(settled, section + "." + key) != settled.end()) continue;
@@ -325,6 +299,28 @@ void RecipeReader::finish() const {
                     fmt::join(problems, "\n  "));
 }
 
+std::string RecipeReader::Impl::line(const std::string& key, const Read& read) {
+  const std::string line =
+      read.text.empty() ? fmt::format("# {} =", key) : fmt::format("{} = {}", key, read.text);
+  return fmt::format("{:<36} # {}\n", line, read.doc);
+}
+
+// [[section.key]] for each table: after the section's own keys, which a table's head would end.
+std::string RecipeReader::Impl::list_toml(const Read& list) const {
+  std::string text;
+  std::string table;  // "views.0."
+  for (const Read& read : reads) {
+    if (read.section != list.section || !read.key.starts_with(list.key + ".")) continue;
+    const std::size_t dot = read.key.find('.', list.key.size() + 1) + 1;
+    if (read.key.substr(0, dot) != table) {
+      table = read.key.substr(0, dot);
+      text += fmt::format("\n[[{}.{}]]\n", list.section, list.key);
+    }
+    text += line(read.key.substr(dot), read);
+  }
+  return text.empty() ? fmt::format("# [[{}.{}]]  # {}\n", list.section, list.key, list.doc) : text;
+}
+
 std::string RecipeReader::resolved_toml() const {
   std::string text;
   std::vector<std::string> done;
@@ -332,12 +328,18 @@ std::string RecipeReader::resolved_toml() const {
     if (std::ranges::find(done, first.section) != done.end()) continue;
     done.push_back(first.section);
     text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", first.section);
+    std::string lists;
+    std::string list_key;  // keys that follow it are its tables'
     for (const Impl::Read& read : impl_->reads) {
       if (read.section != first.section) continue;
-      const std::string line = read.text.empty() ? fmt::format("# {} =", read.key)
-                                                 : fmt::format("{} = {}", read.key, read.text);
-      text += fmt::format("{:<36} # {}\n", line, read.doc);
+      if (read.is_list) {
+        list_key = read.key + ".";
+        lists += impl_->list_toml(read);
+      } else if (list_key.empty() || !read.key.starts_with(list_key)) {
+        text += Impl::line(read.key, read);
+      }
     }
+    text += lists;
   }
   return text;
 }
@@ -345,7 +347,8 @@ std::string RecipeReader::resolved_toml() const {
 std::map<std::string, std::string> RecipeReader::identity() const {
   std::map<std::string, std::string> values;
   for (const Impl::Read& read : impl_->reads) {
-    if (read.kind == kIdentity) values[read.section + "." + read.key] = read.text;
+    // A list of tables is what its tables' keys say.
+    if (read.kind == kIdentity && !read.is_list) values[read.section + "." + read.key] = read.text;
   }
   return values;
 }

@@ -35,7 +35,7 @@ class RecipeReader {
   /// known to any of them are known.
   template <typename Options>
   void read(const std::string& section, Options& options) {
-    Visitor visitor{*this, section};
+    Visitor visitor{*this, section, ""};
     options.describe(visitor);
   }
   /// Value of a string key before its section is read, e.g. to choose a model by model.name.
@@ -60,7 +60,7 @@ class RecipeReader {
   /// on another key), makes resolved_toml() and identity() show it.
   template <typename Options>
   void update(const std::string& section, Options& options) {
-    Updater updater{*this, section};
+    Updater updater{*this, section, ""};
     options.describe(updater);
   }
 
@@ -70,26 +70,47 @@ class RecipeReader {
                    std::vector<double>*, std::vector<std::string>*, std::optional<bool>*,
                    std::optional<std::int64_t>*, std::optional<double>*,
                    std::optional<std::string>*, std::optional<std::vector<double>>*>;
+  /// `prefix`: of the keys, "views.0." within the first of [[data.views]].
   struct Visitor {
     RecipeReader& reader;
     const std::string& section;
+    std::string prefix;
     template <typename T>
     void operator()(const char* key, T& member, const char* doc, KeyKind kind) {
-      reader.read_key(section, key, &member, doc, kind);
+      reader.read_key(section, prefix + key, &member, doc, kind);
+    }
+    template <OptionStruct Options>
+    void operator()(const char* key, std::vector<Options>& tables, const char* doc, KeyKind kind) {
+      tables.resize(reader.read_tables(section, prefix + key, tables.size(), doc, kind));
+      for (std::size_t i = 0; i < tables.size(); ++i) {
+        Visitor visitor{reader, section, prefix + key + "." + std::to_string(i) + "."};
+        tables[i].describe(visitor);
+      }
     }
   };
   struct Updater {
     RecipeReader& reader;
     const std::string& section;
+    std::string prefix;
     template <typename T>
     void operator()(const char* key, T& member, const char*, KeyKind) {
-      reader.update_key(section, key, &member);
+      reader.update_key(section, prefix + key, &member);
+    }
+    template <OptionStruct Options>
+    void operator()(const char* key, std::vector<Options>& tables, const char*, KeyKind) {
+      for (std::size_t i = 0; i < tables.size(); ++i) {
+        Updater updater{reader, section, prefix + key + "." + std::to_string(i) + "."};
+        tables[i].describe(updater);
+      }
     }
   };
   struct Impl;
   RecipeReader();
   void read_key(const std::string& section, const std::string& key, Value member, const char* doc,
                 KeyKind kind);
+  /// How many tables a list of them has in the recipe; `fallback` where it is not there.
+  std::size_t read_tables(const std::string& section, const std::string& key, std::size_t fallback,
+                          const char* doc, KeyKind kind);
   void update_key(const std::string& section, const std::string& key, Value member);
   std::unique_ptr<Impl> impl_;
 };

@@ -25,11 +25,11 @@ Box centred(std::int64_t width, std::int64_t height, std::int64_t w, std::int64_
 }  // namespace
 
 Box random_resized_crop(const Philox& stream, std::int64_t width, std::int64_t height,
-                        const std::vector<double>& scale, const std::vector<double>& ratio) {
-  constexpr int kTries = 10;
+                        const std::vector<double>& scale, const std::vector<double>& ratio,
+                        std::uint64_t first_block) {
   const double area = static_cast<double>(width * height);
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    const auto words = stream.block(static_cast<std::uint64_t>(attempt));
+  for (std::uint64_t attempt = 0; attempt < kCropTries; ++attempt) {
+    const auto words = stream.block(first_block + attempt);
     const double target = area * between(scale[0], scale[1], words[0]);
     const double aspect = std::exp(between(std::log(ratio[0]), std::log(ratio[1]), words[1]));
     const std::int64_t w = round_to_int(std::sqrt(target * aspect));

@@ -23,9 +23,12 @@ struct Framing {
 /// `ratio`) that fit, then a place for it; failing these, the largest centred box of a ratio
 /// allowed.
 ///
-/// Try t uses the four words of the stream's block t: area, ratio, top, left.
+/// Try t uses the four words of the stream's block first_block + t: area, ratio, top, left.
 Box random_resized_crop(const Philox& stream, std::int64_t width, std::int64_t height,
-                        const std::vector<double>& scale, const std::vector<double>& ratio);
+                        const std::vector<double>& scale, const std::vector<double>& ratio,
+                        std::uint64_t first_block = 0);
+
+constexpr std::uint64_t kCropTries = 10;
 
 /// The whole image to size x size.
 Framing frame_region(const Box& region, std::int64_t size);

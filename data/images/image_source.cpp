@@ -16,29 +16,13 @@ namespace {
 
 bool is_encoded(const FieldInfo& field) { return field.encoding == "image"; }
 
-const FieldInfo& image_field(const Dataset& dataset) {
-  const auto found = dataset.manifest().fields.find("image");
-  if (found == dataset.manifest().fields.end()) {
-    throw data_error("the dataset '{}' is of kind '{}' and has no field 'image'",
-                     dataset.folder().string(), dataset.manifest().kind);
-  }
-  const FieldInfo& field = found->second;
-  const bool is_fixed = !field.is_ragged && (field.shape.size() == 2 || field.shape.size() == 3);
-  if (field.dtype != DType::kUInt8 || !(is_fixed || is_encoded(field))) {
-    throw data_error(
-        "'{}', field 'image': images are uint8 [H, W] or [H, W, C], or ragged bytes of JPEG or PNG "
-        "files",
-        dataset.folder().string());
-  }
-  return field;
-}
-
 class ImageSource : public BatchSource {
  public:
   ImageSource(std::shared_ptr<const Dataset> dataset, const ImageOptions& options,
               std::uint64_t seed)
       : dataset_(std::move(dataset)),
         options_(options),
+        filter_(options.interpolation == "bilinear" ? Filter::kBilinear : Filter::kBicubic),
         seed_(seed),
         field_(image_field(*dataset_)),
         info_(describe_images(*dataset_, options)),
@@ -98,8 +82,9 @@ class ImageSource : public BatchSource {
     }
   }
 
-  static void make(const ImageView& region, const Framing& framing, std::uint8_t* out) {
-    resize_bicubic(region, framing.width, framing.height, framing.window, framing.is_mirrored, out);
+  void make(const ImageView& region, const Framing& framing, std::uint8_t* out) const {
+    resize(region, framing.width, framing.height, filter_, framing.window, framing.is_mirrored,
+           out);
   }
 
   bool is_stored_as_seen() const {
@@ -129,6 +114,7 @@ class ImageSource : public BatchSource {
 
   std::shared_ptr<const Dataset> dataset_;
   ImageOptions options_;
+  Filter filter_;
   std::uint64_t seed_;
   FieldInfo field_;
   DatasetInfo info_;
@@ -138,6 +124,10 @@ class ImageSource : public BatchSource {
 // The side of the model's images, or a reason why there is none.
 void set_size(DatasetInfo& info, const Dataset& dataset, const FieldInfo& field,
               const ImageOptions& options) {
+  if (!options.views.empty()) {
+    info.height = info.width = options.views.front().size;
+    return;
+  }
   if (options.size > 0) {
     info.height = info.width = options.size;
   } else if (is_encoded(field)) {
@@ -161,6 +151,23 @@ void set_size(DatasetInfo& info, const Dataset& dataset, const FieldInfo& field,
 }
 
 }  // namespace
+
+const FieldInfo& image_field(const Dataset& dataset) {
+  const auto found = dataset.manifest().fields.find("image");
+  if (found == dataset.manifest().fields.end()) {
+    throw data_error("the dataset '{}' is of kind '{}' and has no field 'image'",
+                     dataset.folder().string(), dataset.manifest().kind);
+  }
+  const FieldInfo& field = found->second;
+  const bool is_fixed = !field.is_ragged && (field.shape.size() == 2 || field.shape.size() == 3);
+  if (field.dtype != DType::kUInt8 || !(is_fixed || is_encoded(field))) {
+    throw data_error(
+        "'{}', field 'image': images are uint8 [H, W] or [H, W, C], or ragged bytes of JPEG or PNG "
+        "files",
+        dataset.folder().string());
+  }
+  return field;
+}
 
 std::shared_ptr<const Dataset> open_dataset(const DataOptions& options) {
   FieldPaths mapping;
@@ -194,6 +201,11 @@ DatasetInfo describe_images(const Dataset& dataset, const ImageOptions& options)
   info.mean = options.mean.empty() ? manifest.mean : options.mean;
   info.std = options.std.empty() ? manifest.std : options.std;
   info.class_names = manifest.class_names;
+  for (std::size_t group = 0; group < options.views.size(); ++group) {
+    const ViewOptions& views = options.views[group];
+    info.views.insert(info.views.end(), static_cast<std::size_t>(views.count),
+                      {static_cast<std::int64_t>(group), views.size});
+  }
   const auto wanted = static_cast<std::size_t>(info.channels);
   if (info.mean.empty()) info.mean.assign(wanted, 0.5);
   if (info.std.empty()) info.std.assign(wanted, 0.5);
@@ -214,6 +226,12 @@ std::shared_ptr<const BatchSource> make_image_source(std::shared_ptr<const Datas
 ImageOptions evaluation_options(ImageOptions options) {
   if (options.crop == "random_resized") options.crop = "center";
   options.flip = false;
+  if (!options.views.empty()) {
+    options.crop = "center";
+    options.size = options.views.front().size;
+    options.interpolation = options.views.front().interpolation;
+    options.views.clear();
+  }
   return options;
 }
 

@@ -23,14 +23,14 @@ void copy_window(const ImageView& in, const Box& window, bool is_mirrored, std::
 
 }  // namespace
 
-void resize_bicubic(const ImageView& in, std::int64_t width, std::int64_t height, const Box& window,
-                    bool is_mirrored, std::uint8_t* out) {
+void resize(const ImageView& in, std::int64_t width, std::int64_t height, Filter filter,
+            const Box& window, bool is_mirrored, std::uint8_t* out) {
   KILN_CHECK(in.width > 0 && in.height > 0 && width > 0 && height > 0, "an empty image");
   if (width == in.width && height == in.height) return copy_window(in, window, is_mirrored, out);
   // Where one side keeps its size, its weights are exactly 0 and 1.
-  TapTable columns(in.width, width, window.left, window.width);
+  TapTable columns(in.width, width, window.left, window.width, filter);
   if (is_mirrored) std::ranges::reverse(columns.taps);
-  const TapTable rows(in.height, height, window.top, window.height);
+  const TapTable rows(in.height, height, window.top, window.height, filter);
   if (can_resize_in_quads(in, columns)) {
     resize_in_quads(in, columns, rows, out);
   } else {
@@ -40,7 +40,7 @@ void resize_bicubic(const ImageView& in, std::int64_t width, std::int64_t height
 
 Image resize_bicubic(const ImageView& in, std::int64_t width, std::int64_t height) {
   Image out(width, height, in.channels);
-  resize_bicubic(in, width, height, {0, 0, width, height}, false, out.pixels.data());
+  resize(in, width, height, Filter::kBicubic, {0, 0, width, height}, false, out.pixels.data());
   return out;
 }
 

@@ -5,6 +5,10 @@
 
 namespace kiln {
 
+/// The kernel of a resize: a triangle of half-width 1, or the cubic of half-width 2 with a = -0.5.
+/// Widened by the scale where an image shrinks (antialiasing).
+enum class Filter { kBilinear, kBicubic };
+
 /// Which inputs make an output value, and with what weights: fixed point with 22 fractional bits.
 struct Taps {
   std::int64_t first = 0;
@@ -16,9 +20,9 @@ struct Taps {
 struct TapTable {
   static constexpr int kPrecisionBits = 22;
 
-  /// Outputs [begin, begin + count) of a line of in_size values stretched to out_size by the
-  /// antialiased bicubic filter.
-  TapTable(std::int64_t in_size, std::int64_t out_size, std::int64_t begin, std::int64_t count);
+  /// Outputs [begin, begin + count) of a line of in_size values stretched to out_size.
+  TapTable(std::int64_t in_size, std::int64_t out_size, std::int64_t begin, std::int64_t count,
+           Filter filter = Filter::kBicubic);
 
   std::int64_t size() const { return std::ssize(taps); }
   std::int64_t first_input() const { return taps.front().first; }

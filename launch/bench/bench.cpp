@@ -82,7 +82,9 @@ CommandResult bench(const BenchArgs& args) {
   };
   if (args.what == "startup") return finish(bench_startup(args), 0);
   if (args.what == "recovery") return finish(bench_recovery(args), 0);
-  TrainingSetup setup = read_training_setup(RecipeReader::from_file(args.recipe, args.overrides));
+  RecipeReader reader = RecipeReader::from_file(args.recipe, args.overrides);
+  TrainingSetup setup = args.what == "loader" ? read_loader_setup(std::move(reader))
+                                              : read_training_setup(std::move(reader));
   return run_in_world(setup.recipe.parallel.timeout_s, [&](World& world) {
     use_threads(setup.recipe, world);
     Json figures = measure(world, setup, args);

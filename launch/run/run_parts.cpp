@@ -22,9 +22,9 @@ std::unique_ptr<Loader> make_loader(const TrainingSetup& setup, World& world, at
   options.num_ranks = world.size();
   options.num_threads = setup.data.workers > 0 ? setup.data.workers : world.cores();
   options.timeout_s = recipe.parallel.timeout_s;
-  const auto prepare = [&objective = *setup.objective, seed = recipe.run.seed,
+  const auto prepare = [objective = setup.objective.get(), seed = recipe.run.seed,
                         is_pinned = device.is_cuda()](Batch& batch) {
-    objective.prepare(batch, static_cast<std::uint64_t>(seed));
+    if (objective) objective->prepare(batch, static_cast<std::uint64_t>(seed));
     if (is_pinned) pin(batch);
   };
   return std::make_unique<ThreadedLoader>(setup.data.source, SampleOrder(setup.data.order), options,

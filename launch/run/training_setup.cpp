@@ -1,5 +1,7 @@
 #include "launch/run/training_setup.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "core/base/error.h"
@@ -39,11 +41,27 @@ TrainingSetup read_training_setup(RecipeReader reader) {
   const ModelEntry& model = find_model(setup.reader.peek("model", "name", "mae"));
   setup.data_kind = model.data_kind;
   setup.data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kTraining);
+  if (!model.takes_views && !setup.data.info.views.empty()) {
+    setup.reader.problem(
+        fmt::format("[[data.views]]: model.name = \"{}\" trains on one picture a sample: give "
+                    "data.crop and data.flip instead",
+                    model.name));
+  }
   setup.objective = model.make(setup.reader, setup.recipe, setup.data.info);
   if (setup.objective) read_phase_sections(setup.reader, setup.recipe, *setup.objective);
   setup.reader.finish();
   check_conditions(*setup.objective, *setup.data.source, setup.reader.peek("data", "path", ""));
   setup.total_samples = length_in_samples(setup.recipe.train, setup.data.info.num_samples);
+  return setup;
+}
+
+TrainingSetup read_loader_setup(RecipeReader reader) {
+  if (reader.has("model", "name")) return read_training_setup(std::move(reader));
+  TrainingSetup setup{std::move(reader)};
+  setup.recipe = read_engine_sections(setup.reader);
+  setup.data_kind = "image";
+  setup.data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kTraining);
+  setup.reader.finish();
   return setup;
 }
 

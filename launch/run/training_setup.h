@@ -31,4 +31,8 @@ struct TrainingSetup {
 /// Throws one Error(kUsage) that lists all mistakes of the recipe, or Error(kData).
 TrainingSetup read_training_setup(RecipeReader reader);
 
+/// The same for a loader alone: a recipe of pictures may leave [model] out, and has no objective
+/// then.
+TrainingSetup read_loader_setup(RecipeReader reader);
+
 }  // namespace kiln

@@ -6,6 +6,7 @@
 // NAME_runners(), and its line here.
 
 #define KILN_PARITY_FAMILIES(FAMILY) \
+  FAMILY(augment)                    \
   FAMILY(autoencoder)                \
   FAMILY(bert)                       \
   FAMILY(bound)                      \

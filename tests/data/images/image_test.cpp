@@ -10,24 +10,11 @@
 #include "data/images/decode.h"
 #include "data/images/resize.h"
 #include "data/images/resize_passes.h"
+#include "tests/data/patterns.h"
 #include "tests/data/pictures.h"
 
 namespace kiln {
 namespace {
-
-// A landscape of smooth and noisy parts, so that neighbouring pixels differ in every channel.
-Image pattern(std::int64_t width, std::int64_t height, std::int64_t channels) {
-  Image image(width, height, channels);
-  for (std::int64_t y = 0; y < height; ++y) {
-    for (std::int64_t x = 0; x < width; ++x) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        image.row(y)[x * channels + c] =
-            static_cast<std::uint8_t>((x * 37 + y * 91 + x * y * 13 + c * 59) % 256);
-      }
-    }
-  }
-  return image;
-}
 
 Image cut(const Image& from, const Box& box) {
   Image out(box.width, box.height, from.channels);
@@ -136,7 +123,7 @@ TEST(Resize, AWindowIsThatPartOfTheWhole) {
   const Image in = pattern(60, 45, 3);
   const Box window = {5, 7, 20, 11};
   Image part(window.width, window.height, 3);
-  resize_bicubic(in, 37, 29, window, false, part.pixels.data());
+  resize(in, 37, 29, Filter::kBicubic, window, false, part.pixels.data());
   EXPECT_EQ(part, cut(resize_bicubic(in, 37, 29), window));
 }
 
@@ -147,7 +134,8 @@ TEST(Resize, MirrorsWhatItWouldMake) {
         for (const std::int64_t height : {9, 13}) {
           const Image in = pattern(from, 13, channels);
           Image out(width, height, channels);
-          resize_bicubic(in, width, height, {0, 0, width, height}, true, out.pixels.data());
+          resize(in, width, height, Filter::kBicubic, {0, 0, width, height}, true,
+                 out.pixels.data());
           EXPECT_EQ(out, mirrored(resize_bicubic(in, width, height)))
               << from << " to " << width << ", height " << height << ", channels " << channels;
         }
