@@ -76,6 +76,8 @@ TEST(ParityProgram, NamesTheRunnersThereAre) {
   EXPECT_NE(outcome.err.find("no runner for 'unheard_of'; there are"), std::string::npos);
 }
 
+INSTANTIATE_TEST_SUITE_P(Views, Parity, testing::Values("parity/augment"));
+
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                          testing::Values("parity/vitmae", "parity/vitmae_normpix",
                                          "parity/train_vitmae_normpix", "parity/optim",

@@ -1,3 +1,7 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "data/images/resize.h"
 #include "data/views/augment.h"
 #include "data/views/blur.h"
@@ -125,8 +129,6 @@ std::vector<double> doubles(const at::Tensor& values) {
   return {host.data_ptr<double>(), host.data_ptr<double>() + host.numel()};
 }
 
-}  // namespace
-
 void run_augment(Case& reference, Report& report) {
   const json& settings = reference.info.at("settings");
   for (std::size_t i = 0; i < settings.at("ops").size(); ++i) {
@@ -144,5 +146,9 @@ void run_augment(Case& reference, Report& report) {
     }
   }
 }
+
+}  // namespace
+
+Runners augment_runners() { return {{.name = "augment", .run = run_augment}}; }
 
 }  // namespace kiln::parity
