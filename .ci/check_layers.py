@@ -4,6 +4,10 @@ Top folders: core <- {dist, data, models} <- launch. Inside each, the rooms are 
 up, and a room includes itself and rooms below it. In models/ every folder that is not listed is a
 family: it stands above the shared rooms and below the tables, and families include each other without
 a circle. No .cu file includes LibTorch. tests/ may include everything, and nothing includes tests/.
+
+Outside models/ and tests/ no file includes a family's folder, and no identifier or string holds a
+family's name (its folder's, or its rows' in models/registry.cpp) as one of its words: launch/ asks for
+capabilities. Comments may, and so may strings with a blank in them, which are help texts and messages.
 Prints each violation; exit status 1 if any.
 """
 
@@ -32,10 +36,53 @@ ROOMS = {
     "launch": ["run", "trained", "generate", "evaluate", "train", "interchange", "report", "supervise",
                "bench", "doctor", "commands", ""],
 }
+# Strings that users and other programs know: keys of files, values of recipes, names of transformers.
+SURFACE = {'"autoencoder_hash"', '"bert_adam"', '"BertTokenizer"', '"configs/mae_tiny_fashion.toml"'}
 MAX_SOURCES = 15
 SOURCES = {".cpp", ".cu"}
 HEADERS = {".h", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
+
+
+COMMENT_STRING_OR_NAME = re.compile(
+    r"//[^\n]*|/\*.*?\*/" r'|"(?:\\.|[^"\\\n])*"' r"|[A-Za-z_]\w*", re.S)
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+def words_of(text):
+    """kBertAdam: ["k", "bert", "adam"]."""
+    return [word.lower() for word in WORDS.findall(text)]
+
+
+def families(root):
+    """Names of families: folders of models/ that are no shared room, and names in the table of models."""
+    shared = {room.split("/")[0] for room in ROOMS["models"]}
+    names = {path.name for path in (root / "models").iterdir() if path.is_dir()} - shared
+    table = (root / "models/registry.cpp").read_text()
+    return names | set(re.findall(r'\{\.name = "(\w+)"', table))
+
+
+def family_names(root):
+    names = families(root)
+    parts = {tuple(words_of(name)) for name in names}
+    for folder in ("core", "dist", "data", "launch"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix not in SOURCES | HEADERS:
+                continue
+            text, name = path.read_text(), path.relative_to(root)
+            for target in INCLUDE.findall(text):
+                if target.startswith("models/") and target.split("/")[1] in names:
+                    yield f"{name}: includes {target}, of a family"
+            text = INCLUDE.sub("", text)
+            for found in COMMENT_STRING_OR_NAME.finditer(text):
+                token = found.group()
+                is_help = token.startswith(('//', '/*')) or (token[0] == '"' and " " in token)
+                if is_help or token in SURFACE:
+                    continue
+                words = words_of(token)
+                for part in parts:
+                    if any(tuple(words[i:i + len(part)]) == part for i in range(len(words))):
+                        yield f"{name}: {token} names the family {'_'.join(part)}"
 
 
 def room_of(path):
@@ -116,8 +163,8 @@ def crowded(root):
 
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
-    found = list(violations(root)) + list(crowded(root))
-    print("\n".join(found) if found else "layers: all arrows point down, no folder is crowded")
+    found = list(violations(root)) + list(crowded(root)) + list(family_names(root))
+    print("\n".join(found) if found else "layers: all arrows point down, no folder is crowded, no family is named outside models/")
     return 1 if found else 0
 
 

@@ -251,20 +251,40 @@ class WordPredictor {
 
 /// Weights from which a classifier is fine-tuned: `kiln eval finetune`. The classifier is another
 /// model of the table, which takes these weights by their names (run.init_from).
+struct FineTuning {
+  std::string name = "finetune";  // of the run and its folder
+  std::string model;              // TOML of the [model] section, model.name included
+  TrainOptions train;
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  std::int64_t max_tokens = 0;  // of text: longest sequence; 0 where samples are no text
+};
 class FineTunable {
  public:
   virtual ~FineTunable() = default;
-  struct Recipe {
-    std::string name = "finetune";  // of the run and its folder
-    std::string model;              // TOML of the [model] section, model.name included
-    TrainOptions train;
-    OptimizerOptions optimizer;
-    ScheduleOptions schedule;
-    std::int64_t max_tokens = 0;  // of text: longest sequence; 0 where samples are no text
-  };
   /// As published, scaled to small datasets. `command_line` holds what the user asks for
   /// (model.probe=true): it may choose between recipes, and overrides the one chosen afterwards.
-  virtual Recipe finetuning(RecipeReader& command_line) const = 0;
+  virtual FineTuning finetuning(RecipeReader& command_line) const = 0;
+};
+
+/// A language model that is counted from a text instead of trained: `kiln eval NAME`, held against
+/// models that are trained. Sentences are token ids. Counting goes in rounds (orders, say); in each,
+/// every rank counts its share, all exchange what they counted, and rank 0 scores the held-out text.
+class CountedModel {
+ public:
+  virtual ~CountedModel() = default;
+  using Sentence = std::vector<std::int32_t>;
+  using Sentences = std::function<void(const std::function<void(const Sentence&)>& use)>;
+
+  virtual int num_rounds() const = 0;
+  virtual void begin_round(int round, std::int64_t vocabulary_size) = 0;
+  virtual void count(const Sentence& sentence) = 0;
+  /// Part `index` of `parts` of this rank's counts; then all ranks' together, of the same part. A
+  /// rank alone is not asked.
+  virtual std::vector<std::int64_t> counts(std::int64_t index, std::int64_t parts) const = 0;
+  virtual void add_counts(const std::vector<std::int64_t>& all) = 0;
+  /// Adds this round's figures on held-out sentences. On rank 0 alone.
+  virtual void score(const Sentences& held_out, nlohmann::json& figures) const = 0;
 };
 
 /// What one forward pass over a micro-batch costs, operator by operator: the model FLOP/s of logs
@@ -274,25 +294,23 @@ class Workload {
   virtual ~Workload() = default;
   /// Operators of one shape, of all layers together.
   struct Operator {
-    std::string name;    // "encoder.attention", "decoder.mlp.up"
-    double count = 1.0;  // how often a forward pass does it
-    double flops = 0.0;  // of one: 2 a multiply-add; 0 for what is bound by memory
-    double bytes = 0.0;  // of one: operands and result, each moved once
+    std::string name;        // "blocks.qkv", "down.0.conv"
+    double count = 1.0;      // how often a forward pass does it
+    double flops = 0.0;      // of one: 2 a multiply-add; 0 for what is bound by memory
+    double bytes = 0.0;      // of one: operands and result, each moved once
+    bool is_trained = true;  // has a backward pass, which costs twice the forward one
     /// Matrix product [m, k] x [k, n] where it is one (a convolution as its product); 0: none.
     std::int64_t m = 0, n = 0, k = 0;
   };
   struct Work {
     std::int64_t num_parameters = 0;  // trainable
-    std::vector<Operator> operators;  // forward; backward costs twice that
-    /// Forward and backward, FLOPs of the whole micro-batch.
-    double training_flops() const {
-      double sum = 0.0;
-      for (const Operator& op : operators) sum += op.count * op.flops;
-      return 3.0 * sum;
-    }
+    std::vector<Operator> operators;  // forward
+    /// Forward and backward of the whole micro-batch.
+    double training_flops() const;
   };
-  /// models/layers/workload.h has what makes the list.
-  virtual Work work(std::int64_t micro_batch) const = 0;
+  /// `like`: a micro-batch as the data has it, not prepared, of which the shapes alone count.
+  /// WorkList (models/layers/workload.h) makes the list.
+  virtual Work work(const Batch& like) = 0;
 };
 
 }  // namespace kiln

@@ -40,7 +40,7 @@ const std::vector<RuleName>& rule_names() {
       {"adam", Rule::kAdam, {"exp_avg", "exp_avg_sq"}},
       {"adamax", Rule::kAdamax, {"exp_avg", "exp_inf"}},
       {"rmsprop", Rule::kRmsprop, {"square_avg"}},
-      {"bert_adam", Rule::kBertAdam, {"exp_avg", "exp_avg_sq"}},
+      {"bert_adam", Rule::kUncorrectedAdam, {"exp_avg", "exp_avg_sq"}},
       {"lamb", Rule::kLamb, {"exp_avg", "exp_avg_sq"}},
       {"lars", Rule::kLars, {"momentum_buffer"}},
       {"larc", Rule::kLarc, {"momentum_buffer"}},

@@ -205,8 +205,8 @@ void update_on_device(Rule rule, bool is_finishing, const DeviceSlice& slice,
       return launch_update<AdamaxRule, false>(slice, scalars, stream);
     case Rule::kRmsprop:
       return launch_update<RmspropRule, false>(slice, scalars, stream);
-    case Rule::kBertAdam:
-      return launch_update<BertAdamRule, false>(slice, scalars, stream);
+    case Rule::kUncorrectedAdam:
+      return launch_update<UncorrectedAdamRule, false>(slice, scalars, stream);
     case Rule::kSgd:
       return launch_update<LarsRule, false>(slice, scalars, stream);
     case Rule::kLamb:

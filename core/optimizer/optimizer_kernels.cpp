@@ -141,8 +141,8 @@ void update_segment(Rule rule, const SegmentMemory& memory, const RuleScalars& s
       return update<AdamaxRule>(memory, scalars);
     case Rule::kRmsprop:
       return update<RmspropRule>(memory, scalars);
-    case Rule::kBertAdam:
-      return update<BertAdamRule>(memory, scalars);
+    case Rule::kUncorrectedAdam:
+      return update<UncorrectedAdamRule>(memory, scalars);
     case Rule::kSgd:
       return update<LarsRule>(memory, scalars);
     case Rule::kLamb:

@@ -10,7 +10,7 @@
 
 namespace kiln {
 
-enum class Rule { kAdamW, kAdam, kAdamax, kRmsprop, kBertAdam, kLamb, kLars, kLarc, kSgd };
+enum class Rule { kAdamW, kAdam, kAdamax, kRmsprop, kUncorrectedAdam, kLamb, kLars, kLarc, kSgd };
 
 /// Whether a rule takes two passes, with the norms of whole tensors in between.
 constexpr bool has_trust_ratio(Rule rule) {

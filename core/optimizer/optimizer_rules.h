@@ -130,7 +130,7 @@ struct RmspropRule {
 };
 
 /// Google's BERT: no bias correction.  p <- p - lr (m / (sqrt(v) + eps) + wd p)
-struct BertAdamRule {
+struct UncorrectedAdamRule {
   static constexpr int kNumMoments = 2;
   template <typename Real>
   KILN_HOST_DEVICE static Real direction(const RuleScalars& s, const Real& p, const Real& g,

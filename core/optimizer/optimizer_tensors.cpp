@@ -54,8 +54,8 @@ void with_rule(Rule rule, const Function& function) {
       return function(AdamaxRule{});
     case Rule::kRmsprop:
       return function(RmspropRule{});
-    case Rule::kBertAdam:
-      return function(BertAdamRule{});
+    case Rule::kUncorrectedAdam:
+      return function(UncorrectedAdamRule{});
     case Rule::kLamb:
       return function(LambRule{});
     case Rule::kLarc:

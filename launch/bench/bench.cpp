@@ -9,7 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 
 namespace kiln {
 

@@ -4,7 +4,7 @@
 
 #include "dist/gradient_exchange.h"
 #include "launch/bench/bench.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 
 namespace kiln {
 

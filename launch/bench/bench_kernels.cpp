@@ -3,8 +3,8 @@
 
 #include "core/torch.h"
 #include "launch/bench/bench.h"
-#include "launch/bench/flops.h"
 #include "launch/run/device.h"
+#include "models/capabilities.h"
 #include "models/operators/fused.h"
 
 namespace kiln {
@@ -16,11 +16,14 @@ struct Sizes {
 };
 
 Sizes sizes_of(const TrainingSetup& setup) {
-  const TrainingWork work = workload_of(*setup.objective, setup.recipe.train.micro_batch);
   const std::int64_t B = setup.recipe.train.micro_batch;
-  if (work.gemms.empty()) return {B, 128, 768, 12};
-  const GemmShape& qkv = work.gemms.front();
-  return {B, qkv.m / B, qkv.k, std::max<std::int64_t>(1, qkv.k / 64)};
+  if (auto* workload = dynamic_cast<Workload*>(setup.objective.get())) {
+    for (const auto& op : workload->work(setup.data.source->allocate(B)).operators) {
+      if (!op.name.ends_with(".qkv")) continue;
+      return {B, op.m / B, op.k, std::max<std::int64_t>(1, op.k / 64)};
+    }
+  }
+  return {B, 128, 768, 12};
 }
 
 class Race {

@@ -2,7 +2,7 @@
 
 #include "core/loader.h"
 #include "launch/bench/bench.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 
 namespace kiln {
 namespace {

@@ -4,9 +4,9 @@
 #include "core/torch.h"
 #include "core/training/trainer.h"
 #include "launch/bench/bench.h"
-#include "launch/bench/flops.h"
 #include "launch/run/device.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
+#include "models/capabilities.h"
 
 namespace kiln {
 
@@ -15,13 +15,14 @@ namespace {
 // With run.cuda_graph and a micro-batch a step, the last of them makes the recording.
 constexpr std::int64_t kWarmUpSteps = MicroBatchPass::kRehearsals + 1;
 
-/// FLOP/s of the matrix products that make up most of the model, at the sizes of one micro-batch:
+/// FLOP/s of the model's matrix products (convolutions as theirs) at the sizes of one micro-batch:
 /// each timed by itself, weighed by its share of the model's work.
-Spread gemm_peak(const std::vector<GemmShape>& shapes, at::Device device, at::ScalarType type,
+Spread gemm_peak(const Workload::Work& model, at::Device device, at::ScalarType type,
                  std::int64_t repeats) {
   std::vector<double> totals(static_cast<std::size_t>(repeats), 0.0);
   double work = 0;
-  for (const GemmShape& shape : shapes) {
+  for (const Workload::Operator& shape : model.operators) {
+    if (shape.m == 0) continue;
     const auto options = at::TensorOptions(device).dtype(type);
     const at::Tensor a = at::randn({shape.m, shape.k}, options);
     const at::Tensor b = at::randn({shape.n, shape.k}, options);
@@ -46,31 +47,13 @@ void run_steps(World& world, TrainingSetup& setup, std::int64_t repeats,
   setup.recipe.train.stop_after = kWarmUpSteps + repeats;
   setup.total_samples = std::max(setup.total_samples,
                                  setup.recipe.train.stop_after * setup.recipe.train.global_batch);
-  const Recipe& recipe = setup.recipe;
-  const at::Device device = device_of_run(recipe.run, world);
-  setup.objective->module().to(device);
-  const std::unique_ptr<Loader> loader = make_loader(setup, world, device);
-  Trainer trainer(
-      {.recipe = recipe,
-       .total_samples = setup.total_samples,
-       .schedule = Schedule(recipe.schedule, recipe.optimizer.lr.value(), setup.total_samples,
-                            setup.data.info.num_samples, recipe.train.global_batch),
-       .objective = *setup.objective,
-       .loader = *loader,
-       .communicator = world.communicator(),
-       .make_exchange = make_exchange(setup, world.communicator()),
-       .make_recorder = make_recorder(setup, world, device),
-       .writer = nullptr,
-       .header = {},
-       .device = device,
-       .hooks = {.is_stop_requested = {},
-                 .report =
-                     [&](const StepReport& step) {
-                       if (step.step > kWarmUpSteps) report(step);
-                       if (step.step == kWarmUpSteps) warmed_up();
-                     },
-                 .evaluate = {}}});
-  trainer.run();
+  const at::Device device = device_of_run(setup.recipe.run, world);
+  TrainerExtras extras;
+  extras.hooks.report = [&](const StepReport& step) {
+    if (step.step > kWarmUpSteps) report(step);
+    if (step.step == kWarmUpSteps) warmed_up();
+  };
+  make_trainer(setup, world, device, std::move(extras)).trainer->run();
 }
 
 Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
@@ -98,12 +81,14 @@ Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
                   {"threads", at::get_num_threads()},
                   {"global_batch", recipe.train.global_batch},
                   {"micro_batch", recipe.train.micro_batch}};
-  const TrainingWork work = workload_of(*setup.objective, recipe.train.micro_batch);
-  if (work.flops_per_sample == 0) return figures;
+  auto* workload = dynamic_cast<Workload*>(setup.objective.get());
+  if (!workload) return figures;
+  const Workload::Work work = workload->work(setup.data.source->allocate(recipe.train.micro_batch));
   const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
-  const Spread peak = gemm_peak(work.gemms, device, type, 5);
-  const double achieved = spread_of(samples_per_s).median * work.flops_per_sample / world.size();
-  figures["flops_per_sample"] = work.flops_per_sample;
+  const Spread peak = gemm_peak(work, device, type, 5);
+  const double sample_flops = work.training_flops() / static_cast<double>(recipe.train.micro_batch);
+  const double achieved = spread_of(samples_per_s).median * sample_flops / world.size();
+  figures["flops_per_sample"] = sample_flops;
   figures["flops_per_s_per_rank"] = achieved;
   figures["ceiling"] = {{"gemm_flops_per_s_per_rank", to_json(peak)}};
   figures["of_ceiling"] = achieved / peak.median;

@@ -12,6 +12,8 @@ class App;
 
 namespace kiln {
 
+struct PictureOptions;
+
 /// One word after `kiln`. Adding a command is one file with a declare function and one row in
 /// command_table.cpp.
 struct Command {
@@ -40,6 +42,9 @@ std::function<CommandResult()> declare_report(CLI::App& app);
 std::function<CommandResult()> declare_sample(CLI::App& app);
 std::function<CommandResult()> declare_tokenizer(CLI::App& app);
 std::function<CommandResult()> declare_train(CLI::App& app);
+
+/// Options that say how pictures are drawn: of `kiln sample`, and of evaluations that draw some.
+void add_picture_options(CLI::App& app, PictureOptions& options);
 
 /// The help text below the options: examples.
 void set_examples(CLI::App& app, const std::string& text);

@@ -1,34 +1,32 @@
 #include "launch/generate/sample.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "launch/commands/command.h"
+#include "models/registry.h"
 
 namespace kiln {
 
 void add_picture_options(CLI::App& app, PictureOptions& options) {
-  GenerateOptions& generate = options.generate;
-  SamplerOptions& sampler = generate.sampler;
-  app.add_option("--steps", sampler.steps, "Sampling steps.");
-  app.add_option("--sampler", sampler.sampler,
-                 "ddim | ddpm | euler | heun | flow_euler | flow_heun | dpm_solver | langevin; "
-                 "default: one that fits the model.");
   app.add_option("--class", options.label, "This class only; default: all classes in turn.");
   app.add_option("--context", options.context,
                  "Dataset of text embeddings that pictures follow, row by row, over and over.");
-  app.add_option("--guidance", generate.guidance, "Classifier-free guidance; 1: none.");
-  app.add_option("--guided-channels", generate.guided_channels,
-                 "Guide only the first so many channels; 0: all.");
-  app.add_option("--seed", generate.seed, "Pictures depend on it and on their numbers.");
-  app.add_option("--eta", sampler.eta, "ddim: 0 deterministic, 1 as noisy as ddpm.");
-  app.add_option("--variance", sampler.variance, "ddpm: fixed_small | fixed_large | learned");
-  app.add_option("--spacing", sampler.spacing, "How steps are spread over time.");
-  app.add_option("--clip", sampler.clip, "Clips estimates, in pixel space to 1; 0: off.");
-  app.add_option("--churn", sampler.churn, "heun: noise added on the way.");
-  app.add_option("--autoencoder", options.autoencoder,
-                 "Decodes latents; default: model.autoencoder of the recipe.");
+  app.add_option("--seed", options.seed, "Pictures depend on it and on their numbers.");
   app.add_option("--batch", options.batch, "Pictures made together.");
+  for (const ModelEntry& model : model_table()) {
+    if (model.drawing == nullptr) continue;
+    for (const OptionDoc& option : model.drawing()) {
+      std::string flag = "--" + option.name;
+      std::ranges::replace(flag, '_', '-');
+      if (app.get_option_no_throw(flag) != nullptr) continue;  // another generator's, too
+      app.add_option_function<std::string>(
+          flag,
+          [&options, key = option.name](const std::string& value) { options.drawing[key] = value; },
+          option.doc);
+    }
+  }
 }
 
 std::function<CommandResult()> declare_sample(CLI::App& app) {

@@ -12,9 +12,9 @@
 #include "core/training/coupled_pass.h"
 #include "core/training/trainer.h"
 #include "launch/run/device.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 #include "launch/run/world.h"
-#include "launch/trained/weights_source.h"
+#include "launch/trained/trained_weights.h"
 
 namespace kiln {
 
@@ -109,7 +109,6 @@ class Replay {
   Json run() {
     const auto checkpoint = nearest_checkpoint(args_);
     use_threads_of(checkpoint, setup_.recipe, world_);
-    setup_.objective->module().to(device_);
     go_to_step(checkpoint);
     load_batches();
     const Json first = look(), second = look();
@@ -131,30 +130,18 @@ class Replay {
  private:
   /// Leaves the objective as the run had it before the step.
   void go_to_step(const std::optional<CheckpointReader>& checkpoint) {
-    Recipe recipe = setup_.recipe;
+    Recipe& recipe = setup_.recipe;
     recipe.train.stop_after = args_.step - 1;
     recipe.log.every = recipe.train.stop_after + 1;
     recipe.parallel.shard_optimizer = false;
-    const std::unique_ptr<Loader> loader = make_loader(setup_, world_, device_);
-    Trainer trainer(
-        {.recipe = recipe,
-         .total_samples = setup_.total_samples,
-         .schedule = Schedule(recipe.schedule, recipe.optimizer.lr.value(), setup_.total_samples,
-                              setup_.data.info.num_samples, recipe.train.global_batch),
-         .objective = *setup_.objective,
-         .loader = *loader,
-         .communicator = world_.communicator(),
-         .make_exchange = make_exchange(setup_, world_.communicator()),
-         .writer = nullptr,
-         .header = {},
-         .device = device_,
-         .hooks = {}});
+    const MadeTrainer made = make_trainer(setup_, world_, device_, {});
+    Trainer& trainer = *made.trainer;
     if (checkpoint) {
       trainer.resume(*checkpoint);
       log_info("replaying from {}", checkpoint->folder().string());
     } else if (!recipe.run.init_from.empty()) {
       const auto source =
-          std::make_shared<WeightsSource>(WeightsSource::open(recipe.run.init_from));
+          std::make_shared<TrainedWeights>(TrainedWeights::open(recipe.run.init_from));
       trainer.load_weights(weights_or_initial(source, *setup_.objective));
     }
     trainer.initialise();

@@ -11,14 +11,13 @@
 #include "core/report/log.h"
 #include "core/report/progress_bar.h"
 #include "core/torch.h"
-#include "launch/evaluate/evaluate_fid_controls.h"
 #include "launch/evaluate/features.h"
+#include "launch/evaluate/measure.h"
 #include "launch/evaluate/picture_features.h"
-#include "launch/run/conditions.h"
 #include "launch/run/device.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 #include "launch/run/world.h"
-#include "models/diffusion/objective.h"
+#include "models/capabilities.h"
 #include "models/measures/frechet.h"
 #include "models/measures/linear_probe.h"
 #include "models/measures/principal_components.h"
@@ -31,13 +30,13 @@ namespace {
 constexpr std::int64_t kMostReal = 50'000;
 constexpr std::int64_t kMostForNeighbours = 10'000;
 
-/// eval.path=... among the words, which for other evaluations of a diffusion model are latents.
+/// eval.path=... among the words, which for other evaluations of a model of latents are latents.
 struct SplitArgs {
-  TargetArgs model;
+  TrainedModelArgs model;
   std::string real_path;
 };
 
-SplitArgs split(const TargetArgs& args) {
+SplitArgs split(const TrainedModelArgs& args) {
   SplitArgs result{args, ""};
   std::erase_if(result.model.overrides, [&](const std::string& word) {
     const std::string key = "eval.path=";
@@ -66,15 +65,14 @@ class Comparison {
       : args_(args),
         world_(world),
         split_(split(args.target)),
-        target_(open_target(split_.model)),
-        device_(choose_device(target_.recipe.run.device, world)),
-        maker_(on_device(diffusion_model(*target_.objective, args.target.path)), args.target.path,
-               with_texts(args.pictures), device_) {
-    use_threads(target_.recipe, world);
+        model_(TrainedModel::open(split_.model)),
+        device_(choose_device(model_.recipe.run.device, world)),
+        maker_(on_device(*model_.objective), args.target.path, with_texts(args.pictures), device_) {
+    use_threads(model_.recipe, world);
     open_real();
     const auto shape = maker_.shape_of(1);
     features_ = open_picture_features(args.features, {shape.begin() + 1, shape.end()}, device_);
-    if (args.has_controls && !maker_.model().is_latent()) {
+    if (args.has_controls && controls().empty()) {
       throw usage_error("--controls compares latents, but '{}' draws pixels", args.target.path);
     }
   }
@@ -102,21 +100,26 @@ class Comparison {
     return figures;
   }
 
-  const EvalTarget& target() const { return target_; }
+  const TrainedModel& model() const { return model_; }
 
  private:
   using Make = std::function<PictureMaker::Made(std::int64_t first)>;
 
-  LatentDiffusion& on_device(LatentDiffusion& model) const {
-    model.module().to(device_);
-    return model;
+  Objective& on_device(Objective& objective) const {
+    objective.module().to(device_);
+    return objective;
+  }
+
+  std::vector<std::string> controls() const {
+    const auto* generator = model_.find<ControlGenerator>();
+    return generator ? generator->controls() : std::vector<std::string>{};
   }
 
   /// Those of the latents that the model is otherwise evaluated on, where none are named.
   PictureOptions with_texts(PictureOptions options) const {
-    const LatentDiffusion& model = diffusion_model(*target_.objective, args_.target.path);
     if (options.context.empty()) {
-      options.context = texts_of_recipe(model, target_.reader, target_.recipe);
+      options.context = texts_of_recipe(model_.as<PictureGenerator>("draws no pictures"),
+                                        model_.reader, model_.recipe);
     }
     return options;
   }
@@ -132,15 +135,15 @@ class Comparison {
           "the pictures of '{}' are {} x {} with {} channels, those drawn {} x {} with {}",
           split_.real_path, real[1], real[2], real[3], shape[1], shape[2], shape[3]);
     }
-    const std::int64_t asked = target_.recipe.eval.max_samples;
+    const std::int64_t asked = model_.recipe.eval.max_samples;
     num_real_ = std::min(data_.info.num_samples, asked > 0 ? asked : kMostReal);
   }
 
   std::filesystem::path cache_file() const {
-    if (target_.run_folder.empty()) return {};
+    if (model_.run_folder.empty()) return {};
     const std::string key =
         fmt::format("{} {} {}", data_.info.fingerprint, features_->id(), num_real_);
-    return target_.run_folder / "cache" /
+    return model_.run_folder / "cache" /
            fmt::format("features-{}.safetensors", hash_bytes(key.data(), key.size()).hex());
   }
 
@@ -229,18 +232,21 @@ class Comparison {
   }
 
   void add_controls(const FeatureStatistics& real, nlohmann::json& figures) {
-    const FidControls controls(maker_, *target_.data.source, args_.pictures.generate.seed,
-                               static_cast<std::uint64_t>(target_.recipe.run.seed));
-    figures["frechet_noise_latents"] =
-        distance(real, features_of([&](std::int64_t first) { return controls.from_noise(first); }));
-    figures["frechet_normal_latents"] = distance(
-        real, features_of([&](std::int64_t first) { return controls.from_normal(first); }));
+    auto& generator = *model_.find<ControlGenerator>();
+    generator.fit_controls(sample_reader(*model_.data.source, 1),
+                           static_cast<std::uint64_t>(model_.recipe.run.seed));
+    for (const std::string& name : controls()) {
+      const auto make = [&](std::int64_t first) -> PictureMaker::Made {
+        return {generator.draw_control(name, first, maker_.batch(), args_.pictures.seed), {}};
+      };
+      figures["frechet_" + name] = distance(real, features_of(make));
+    }
   }
 
   const FidArgs& args_;
   World& world_;
   SplitArgs split_;
-  EvalTarget target_;
+  TrainedModel model_;
   at::Device device_;
   PictureMaker maker_;
   OpenedData data_;
@@ -255,9 +261,9 @@ CommandResult evaluate_in(World& world, const FidArgs& args) {
   Comparison comparison(args, world);
   nlohmann::json result = comparison.run();
   result["evaluation"] = "fid";
-  result["of"] = comparison.target().name;
+  result["of"] = comparison.model().name;
   if (world.rank() != 0) return {};
-  const auto& folder = comparison.target().run_folder;
+  const auto& folder = comparison.model().run_folder;
   if (!folder.empty()) {
     std::ofstream(folder / "evaluations.jsonl", std::ios::app) << result.dump() << "\n";
   }

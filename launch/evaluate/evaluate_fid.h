@@ -2,12 +2,12 @@
 
 #include "launch/generate/picture_maker.h"
 #include "launch/run/result.h"
-#include "launch/trained/eval_target.h"
+#include "launch/trained/trained_model.h"
 
 namespace kiln {
 
 struct FidArgs {
-  TargetArgs target;  // a diffusion model; its eval.path=... names the real pictures
+  TrainedModelArgs target;  // a generator; its eval.path=... names the real pictures
   PictureOptions pictures;
   std::int64_t num = 2000;          // pictures drawn
   std::string features = "pixels";  // see launch/evaluate/picture_features.h
@@ -20,8 +20,8 @@ struct FidArgs {
 ///   precision, recall       on at most 10,000 of either
 ///   class_accuracy          with classes: of a linear classifier, trained on the real features, on
 ///                           the pictures, held against the classes they were asked to be
-///   frechet_noise_latents   with controls: of pictures decoded from N(0, I),
-///   frechet_normal_latents  and from the normal distribution fitted to the latents trained on
+///   frechet_NAME            with controls: of pictures that the model is held against
+///                           (ControlGenerator)
 /// A model that draws by texts follows those of pictures.context; where that is empty, those beside
 /// the latents of the recipe's eval.path or data.path. The real features are kept in RUN/cache.
 /// Collective over the ranks it is started on.

@@ -39,6 +39,14 @@ TrainAndTest extract_both(const Evaluated& evaluated) {
 
 }  // namespace
 
+std::int64_t first_samples(std::int64_t all, std::int64_t most) {
+  return most > 0 ? std::min(most, all) : all;
+}
+
+std::int64_t evaluated_samples(const Evaluated& evaluated) {
+  return first_samples(evaluated.data.source->num_samples(), evaluated.recipe.eval.max_samples);
+}
+
 Figures evaluate_knn(const Evaluated& evaluated) {
   const TrainAndTest both = extract_both(evaluated);
   const EvalOptions& options = evaluated.recipe.eval;
@@ -69,9 +77,7 @@ Figures evaluate_linear(const Evaluated& evaluated) {
 Figures evaluate_classifier(const Evaluated& evaluated) {
   auto* classifier = dynamic_cast<Classifier*>(&evaluated.objective);
   if (!classifier) throw usage_error("this model does not classify");
-  const std::int64_t all = evaluated.data.source->num_samples();
-  const std::int64_t most = evaluated.recipe.eval.max_samples;
-  const std::int64_t count = most > 0 ? std::min(most, all) : all;
+  const std::int64_t count = evaluated_samples(evaluated);
   at::Tensor num_right = at::zeros({1}, at::kLong);
   for_each_share(*evaluated.data.source, count, evaluated.communicator, evaluated.device,
                  evaluated.num_threads, [&](Batch& batch, Range range) {

@@ -30,6 +30,11 @@ struct Evaluated {
   std::function<bool()> should_stop = {};
 };
 
+/// min(`most`, `all`); 0: all.
+std::int64_t first_samples(std::int64_t all, std::int64_t most);
+/// Of eval.path: the first eval.max_samples.
+std::int64_t evaluated_samples(const Evaluated& evaluated);
+
 /// "accuracy" of the k nearest labelled samples' vote.
 Figures evaluate_knn(const Evaluated& evaluated);
 
@@ -39,11 +44,12 @@ Figures evaluate_linear(const Evaluated& evaluated);
 /// "accuracy" of an objective that classifies.
 Figures evaluate_classifier(const Evaluated& evaluated);
 
-/// How well hidden pixels are filled in, on the first eval.max_samples (0: all) samples: "mse" over
-/// hidden pixels in [0, 1], and that of two predictors that learn nothing: "mse_visible_mean", the
-/// mean of each sample's visible pixels, and "mse_nearest_patch", a copy of the nearest visible
-/// patch. Masks are those of the positions, so every model is given the same. Autoencoders: see
-/// launch/evaluate/evaluate_autoencoder.h.
+/// Means of what a Likelihood says of the first eval.max_samples (0: all) samples: "bits_per_value"
+/// where it has bits, NAME_bits_per_value of their parts, and whatever else it measures.
+Figures evaluate_likelihood(const Evaluated& evaluated);
+
+/// How well pictures are filled in or given back: the model's own measurement "reconstruct", else
+/// "mse", "psnr" and "ssim" of what it reconstructs, in [0, 1].
 Figures evaluate_reconstruction(const Evaluated& evaluated);
 
 /// Originals, masked (where parts are hidden) and reconstructed, one row each, of the first

@@ -7,6 +7,7 @@
 #include "core/report/progress_bar.h"
 #include "core/torch.h"
 #include "data/loader.h"
+#include "launch/evaluate/evaluations.h"
 #include "models/capabilities.h"
 
 namespace kiln {
@@ -24,13 +25,17 @@ at::Tensor filled_up(const at::Tensor& rows, std::int64_t size) {
 
 }  // namespace
 
+std::int64_t num_micro_batches(std::int64_t count) {
+  return (count + kMicroBatch - 1) / kMicroBatch;
+}
+
 void for_each_share(const BatchSource& source, std::int64_t count, Communicator& communicator,
                     at::Device device, std::int64_t num_threads,
                     const std::function<void(Batch&, Range)>& use,
                     const std::function<bool()>& should_stop) {
   // The reader borrows the source for the time of this call.
   const DatasetReader reader({std::shared_ptr<const void>(), &source}, num_threads);
-  const std::int64_t num_batches = (count + kMicroBatch - 1) / kMicroBatch;
+  const std::int64_t num_batches = num_micro_batches(count);
   const std::int64_t largest_share = (num_batches + communicator.size() - 1) / communicator.size();
   const Range share = share_of(num_batches, communicator.rank(), communicator.size());
   ProgressBar bar("evaluate", "batches", share.size());
@@ -40,6 +45,7 @@ void for_each_share(const BatchSource& source, std::int64_t count, Communicator&
     const Range range{number * kMicroBatch, std::min(count, (number + 1) * kMicroBatch)};
     Batch batch = reader.read(range.begin, range.end);
     batch.micro_batch = number;
+    batch.first_position = range.begin;
     batch.num_samples = kMicroBatch;
     for (auto& [name, tensor] : batch.tensors) {
       tensor = filled_up(tensor, kMicroBatch).to(device);
@@ -61,8 +67,7 @@ LabelledFeatures extract_features(Objective& objective, const OpenedData& data,
   if (std::ranges::find(poolings, pooling) == poolings.end()) {
     throw usage_error("{}", unknown_name("eval.pool", pooling, poolings));
   }
-  const std::int64_t all = data.source->num_samples();
-  const std::int64_t count = max_samples > 0 ? std::min(max_samples, all) : all;
+  const std::int64_t count = first_samples(data.source->num_samples(), max_samples);
   LabelledFeatures result;
   // Each rank fills in its rows; adding up the others' zeros is exact.
   const auto fill_in = [&](Batch& batch, Range range) {

@@ -15,9 +15,13 @@
 
 namespace kiln {
 
+/// Of for_each_share().
+std::int64_t num_micro_batches(std::int64_t count);
+
 /// Samples [0, count) of a dataset in micro-batches of a fixed size, each computed by one rank: the
 /// last is filled up with copies of its last sample, so that results depend neither on the number
-/// of ranks nor on where the dataset ends. `use` gets a batch on `device` and its range of samples.
+/// of ranks nor on where the dataset ends. `use` gets a batch on `device`, as
+/// read, and its range of samples.
 /// Does not communicate, but for `should_stop`: where given, all ranks call it before each of their
 /// batches, equally often, and when it says so EvaluationStopped is thrown on all of them.
 void for_each_share(const BatchSource& source, std::int64_t count, Communicator& communicator,

@@ -8,7 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/torch.h"
-#include "launch/trained/loaded_model.h"
+#include "launch/trained/trained_model.h"
 #include "models/capabilities.h"
 
 namespace kiln {
@@ -30,29 +30,29 @@ class EncoderFeatures final : public PictureFeatures {
  public:
   EncoderFeatures(const std::string& name, const std::vector<std::int64_t>& picture,
                   at::Device device)
-      : loaded_(load_model(name)), device_(device) {
-    extractor_ = dynamic_cast<FeatureExtractor*>(loaded_.objective.get());
-    if (!extractor_) throw usage_error("'{}' is no encoder: it gives no features", name);
-    const DatasetInfo& takes = loaded_.data;
+      : model_(TrainedModel::open({.path = name, .reads_data = false})),
+        extractor_(model_.as<FeatureExtractor>("is no encoder: it gives no features")),
+        device_(device) {
+    const DatasetInfo& takes = model_.data.info;
     if (picture != std::vector{takes.height, takes.width, takes.channels}) {
       throw usage_error(
           "'{}' takes pictures of {} x {} pixels and {} channels; these have {} x {}, {}", name,
           takes.height, takes.width, takes.channels, picture[0], picture[1], picture[2]);
     }
-    loaded_.objective->module().to(device_);
-    hash_ = hash_of_weights(*loaded_.objective);
+    model_.objective->module().to(device_);
+    hash_ = hash_of_weights(*model_.objective);
   }
   at::Tensor operator()(const at::Tensor& pictures) const override {
     Batch batch;
     batch.num_samples = pictures.size(0);
     batch.tensors["image"] = pictures.to(device_);
-    return extractor_->features(batch, extractor_->poolings().front()).cpu();
+    return extractor_.features(batch, extractor_.poolings().front()).cpu();
   }
   std::string id() const override { return "encoder " + hash_; }
 
  private:
-  LoadedModel loaded_;
-  FeatureExtractor* extractor_ = nullptr;  // within loaded_
+  TrainedModel model_;
+  FeatureExtractor& extractor_;  // within model_
   at::Device device_;
   std::string hash_;
 };

@@ -9,7 +9,6 @@
 #include "launch/evaluate/evaluations.h"
 #include "launch/evaluate/features.h"
 #include "models/capabilities.h"
-#include "models/diffusion/objective.h"
 
 namespace kiln {
 
@@ -24,14 +23,15 @@ TrainingEvaluation::TrainingEvaluation(TrainingSetup& setup, World& world, at::D
 }
 
 void TrainingEvaluation::open_picture_maker() {
-  auto* model = dynamic_cast<LatentDiffusion*>(setup_.objective.get());
-  if (!model) return;
-  if (model->is_latent() && model->options().autoencoder.empty()) return;
+  const auto* generator = dynamic_cast<PictureGenerator*>(setup_.objective.get());
+  if (!generator) return;
+  const PictureGenerator::Requirements needed = generator->requirements();
+  if (needed.has_latents && needed.codec.empty()) return;
   PictureOptions options;
   options.batch = std::clamp<std::int64_t>(setup_.recipe.eval.pictures, 1, options.batch);
-  options.context = texts_of_recipe(*model, setup_.reader, setup_.recipe);
-  options.generate.seed = static_cast<std::uint64_t>(setup_.recipe.run.seed);
-  maker_.emplace(*model, setup_.recipe.run.name, options, device_);
+  options.context = texts_of_recipe(*generator, setup_.reader, setup_.recipe);
+  options.seed = static_cast<std::uint64_t>(setup_.recipe.run.seed);
+  maker_.emplace(*setup_.objective, setup_.recipe.run.name, options, device_);
 }
 
 TrainingEvaluation::Picture TrainingEvaluation::make_picture(const Evaluated& evaluated,

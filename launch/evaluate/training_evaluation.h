@@ -15,9 +15,9 @@ namespace kiln {
 
 /// What happens every eval.every steps: accuracy of k nearest neighbours on the features, where
 /// eval.train_path names labelled images, and a picture in RUN/pictures: reconstructions, or what a
-/// diffusion model draws (the same eval.pictures samples each time, so that they can be watched as
-/// they clear up, of texts those of the first samples; of latents only where model.autoencoder can
-/// decode them). With the moving average
+/// generator draws (the same eval.pictures samples each time, so that they can be watched as
+/// they clear up, of texts those of the first samples; of latents only where the recipe
+/// names what decodes them). With the moving average
 /// where the recipe keeps one.
 class TrainingEvaluation {
  public:
@@ -39,7 +39,7 @@ class TrainingEvaluation {
   at::Device device_;
   OpenedData data_;
   std::optional<OpenedData> train_data_;
-  std::optional<PictureMaker> maker_;  // of a diffusion model
+  std::optional<PictureMaker> maker_;  // of a generator
 };
 
 }  // namespace kiln

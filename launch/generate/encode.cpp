@@ -17,27 +17,24 @@
 #include "launch/run/device.h"
 #include "launch/run/training_setup.h"
 #include "launch/run/world.h"
-#include "launch/trained/loaded_model.h"
-#include "launch/trained/text_model.h"
-#include "models/autoencoder/objective.h"
+#include "launch/trained/trained_model.h"
+#include "models/capabilities.h"
+#include "models/layers/gaussian.h"
 
 namespace kiln {
 namespace {
 
 constexpr std::int64_t kShardImages = 8192;
-constexpr double kCertain = -30.0;  // the least log-variance there is
 
 class DatasetEncoder {
  public:
-  DatasetEncoder(const EncodeArgs& args, World& world)
+  DatasetEncoder(const EncodeArgs& args, const TrainedModel& model, World& world)
       : args_(args),
         world_(world),
-        loaded_(load_model(args.of)),
-        device_(choose_device(args.device, world)) {
-    model_ = dynamic_cast<AutoencoderObjective*>(loaded_.objective.get());
-    if (model_ == nullptr) throw usage_error("'{}' is no autoencoder, nor BERT", args.of);
-    hash_ = hash_of_weights(*model_);
-    model_->module().to(device_);
+        codec_(*model.find<LatentCodec>()),
+        device_(choose_device(args.device, world)),
+        hash_(hash_of_weights(*model.objective)) {
+    model.objective->module().to(device_);
     open_images();
     if (!args.context.empty()) open_context();
   }
@@ -73,15 +70,12 @@ class DatasetEncoder {
     RecipeReader reader = RecipeReader::from_text("", "encode", overrides);
     images_ = open_data(reader, Recipe{}, "image", DataUse::kEvaluation);
     reader.finish();
-    const AutoencoderShape& shape = model_->network().shape;
-    const std::int64_t pad = 2 * model_->options().pad, f = shape.reduction();
-    if (images_.info.channels != shape.image_channels) {
-      throw usage_error("'{}' has images of {} channels, the autoencoder '{}' takes {}", args_.data,
-                        images_.info.channels, args_.of, shape.image_channels);
-    }
-    if ((images_.info.height + pad) % f != 0 || (images_.info.width + pad) % f != 0) {
-      throw usage_error("images of {} x {} pixels cannot be reduced {} times",
-                        images_.info.height + pad, images_.info.width + pad, f);
+    try {
+      latent_shape_ =
+          codec_.latent_shape({images_.info.height, images_.info.width, images_.info.channels});
+    } catch (const Error& error) {
+      throw Error(error.code(),
+                  fmt::format("'{}' for '{}': {}", args_.data, args_.of, error.what()));
     }
   }
 
@@ -99,14 +93,11 @@ class DatasetEncoder {
   }
 
   Manifest manifest() const {
-    const AutoencoderShape& shape = model_->network().shape;
-    const std::int64_t f = shape.reduction(), pad = 2 * model_->options().pad;
     Manifest manifest;
     manifest.kind = "latent";
     manifest.fields["moments"] = {
         .dtype = DType::kFloat16,
-        .shape = {2 * shape.latent_channels, (images_.info.height + pad) / f,
-                  (images_.info.width + pad) / f}};
+        .shape = {2 * latent_shape_[0], latent_shape_[1], latent_shape_[2]}};
     if (has_labels()) manifest.fields["label"] = {.dtype = DType::kInt32};
     if (context_) {
       manifest.fields["context"] = context_field_;
@@ -161,12 +152,7 @@ class DatasetEncoder {
         missing > 0
             ? at::cat({images, images.narrow(0, count - 1, 1).expand({missing, -1, -1, -1})})
             : images;
-    Autoencoder& network = model_->network();
-    const auto type = network.quant_conv->weight.scalar_type();
-    const at::Tensor encoded =
-        network.encode(model_->to_input(filled).to(type)).narrow(0, 0, count);
-    if (network.shape.bottleneck == Bottleneck::kKl) return encoded;
-    return at::cat({encoded, at::full_like(encoded, kCertain)}, 1);
+    return codec_.moments(filled).narrow(0, 0, count);
   }
 
   CommandResult finish(const ImportOptions& options, const at::Tensor& sums) {
@@ -187,14 +173,14 @@ class DatasetEncoder {
 
   const EncodeArgs& args_;
   World& world_;
-  LoadedModel loaded_;
-  AutoencoderObjective* model_ = nullptr;  // within loaded_
+  LatentCodec& codec_;
   at::Device device_;
+  std::string hash_;
   OpenedData images_;
+  std::vector<std::int64_t> latent_shape_;      // E, h, w
   std::shared_ptr<const BatchSource> context_;  // null without texts
   FieldInfo context_field_;
   std::string context_fingerprint_;
-  std::string hash_;
   std::int64_t done_ = 0;
 };
 
@@ -202,10 +188,12 @@ class DatasetEncoder {
 
 CommandResult encode_dataset(const EncodeArgs& args) {
   if (args.batch < 1) throw usage_error("--batch {}: at least one", args.batch);
-  if (is_text_model(args.of)) return encode_text(args);
   return run_in_world(600, [&](World& world) {
     at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
-    return DatasetEncoder(args, world).run();
+    const TrainedModel model = TrainedModel::open({.path = args.of, .reads_data = false});
+    if (model.find<TextEncoder>()) return encode_text(args, model, world);
+    model.as<LatentCodec>("encodes neither images nor texts");
+    return DatasetEncoder(args, model, world).run();
   });
 }
 

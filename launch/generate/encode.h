@@ -10,10 +10,10 @@
 namespace kiln {
 
 struct EncodeArgs {
-  std::string of;  // an autoencoder or BERT: a run, a checkpoint's folder, or a Hugging Face folder
-  std::string data;                    // of images; for BERT of text, or a file of lines
+  std::string of;    // an autoencoder or a text encoder: a run, a checkpoint, a Hugging Face folder
+  std::string data;  // of images; of text, or a file of lines
   std::vector<std::string> overrides;  // data.key=value: how images are read, data.size say
-  std::string text_key = "text";       // BERT, *.jsonl: the key of a line's text
+  std::string text_key = "text";       // *.jsonl: the key of a line's text
   std::filesystem::path out;
   std::string context = {};  // embeddings to store beside the latents, one row per image
   bool has_flips = false;    // every image a second time, mirrored
@@ -28,7 +28,7 @@ struct EncodeArgs {
 /// and to its mirror image. Ranks share the shards. dataset.json notes "autoencoder_hash" and
 /// "latent_scale", 1 over the standard deviation of sampled latents over the whole dataset. Result:
 /// "samples", "latent_scale", "path".
-/// BERT's part is launch/generate/encode_text.h.
+/// For texts: launch/generate/encode_text.h.
 CommandResult encode_dataset(const EncodeArgs& args);
 
 }  // namespace kiln

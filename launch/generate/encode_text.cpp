@@ -13,9 +13,8 @@
 #include "launch/generate/encoded_rows.h"
 #include "launch/run/device.h"
 #include "launch/run/world.h"
-#include "launch/trained/loaded_model.h"
-#include "launch/trained/text_model.h"
-#include "models/bert/bert_objective.h"
+#include "launch/trained/tokenizer_files.h"
+#include "models/capabilities.h"
 
 namespace kiln {
 namespace {
@@ -34,37 +33,36 @@ struct EncodeTextOptions {
 };
 
 /// S: what the command line says, else what the model was trained on, at most what it takes.
-std::int64_t sequence_length(const EncodeArgs& args, const TextModel& model,
-                             const BertShape& shape) {
+std::int64_t sequence_length(const EncodeArgs& args, const TrainedModel& model, std::int64_t most) {
   RecipeReader reader = RecipeReader::from_text("", "command line", args.overrides);
   EncodeTextOptions given, trained;
   reader.read("data", given);
   reader.finish();
   if (given.sequence_length) {
     const std::int64_t length = *given.sequence_length;
-    if (length >= 2 && length <= shape.max_positions) return length;
+    if (length >= 2 && length <= most) return length;
     throw usage_error("data.sequence_length = {}: '{}' takes 2 to {} tokens", length, args.of,
-                      shape.max_positions);
+                      most);
   }
   if (!model.run_folder.empty()) {
     RecipeReader::from_file(model.run_folder / "recipe.toml", {}).read("data", trained);
   }
-  return std::min<std::int64_t>(trained.sequence_length.value_or(128), shape.max_positions);
+  return std::min<std::int64_t>(trained.sequence_length.value_or(128), most);
 }
 
 class DatasetOfTexts {
  public:
-  DatasetOfTexts(const EncodeArgs& args, World& world)
+  DatasetOfTexts(const EncodeArgs& args, const TrainedModel& model, World& world)
       : args_(args),
         world_(world),
-        model_(open_text_model({.path = args.of, .overrides = {}})),
-        bert_(dynamic_cast<BertObjective&>(*model_.objective)),
-        texts_(open_text_samples(args.data, args.text_key, *model_.tokenizer)),
-        encoder_(*model_.tokenizer),
+        encoder_(*model.find<TextEncoder>()),
+        tokenizer_(tokenizer_of(model).tokenizer),
+        texts_(open_text_samples(args.data, args.text_key, *tokenizer_)),
+        tokens_(*tokenizer_),
         device_(choose_device(args.device, world)),
-        length_(sequence_length(args, model_, bert_.shape())),
-        weights_hash_(hash_of_weights(bert_)) {
-    bert_.module().to(device_);
+        length_(sequence_length(args, model, encoder_.max_text_tokens())),
+        weights_hash_(hash_of_weights(*model.objective)) {
+    model.objective->module().to(device_);
   }
 
   CommandResult run() {
@@ -72,27 +70,27 @@ class DatasetOfTexts {
     options.out = args_.out;
     options.rank = world_.rank();
     options.num_ranks = world_.size();
-    const std::int64_t per_shard = samples_per_shard(length_ * bert_.shape().dim * 2, args_.batch,
-                                                     kShardSamples, options.shard_bytes);
+    const std::int64_t per_shard = samples_per_shard(
+        length_ * encoder_.text_width() * 2, args_.batch, kShardSamples, options.shard_bytes);
     ImportSession session(options, manifest(), texts_->size(), per_shard);
     ProgressBar bar("encode", "texts", session.num_own_items());
     session.run([&](ImportSession::Filling& filling) { fill(filling, bar); });
-    const at::Tensor counts = at::tensor({num_cut_, encoder_.num_invalid()}, at::kLong);
+    const at::Tensor counts = at::tensor({num_cut_, tokens_.num_invalid()}, at::kLong);
     world_.communicator().all_reduce(counts).wait();
     return world_.rank() == 0 ? finish(options, counts) : CommandResult{};
   }
 
  private:
   Manifest manifest() const {
-    const std::int64_t D = bert_.shape().dim;
+    const std::int64_t D = encoder_.text_width();
     Manifest manifest;
     manifest.kind = "text_features";
     manifest.fields["context"] = {.dtype = DType::kFloat16, .shape = {length_, D}};
     manifest.fields["embedding"] = {.dtype = DType::kFloat32, .shape = {D}};
     manifest.attributes["weights_hash"] = weights_hash_;
-    manifest.attributes["tokenizer_hash"] = model_.tokenizer->hash();
+    manifest.attributes["tokenizer_hash"] = tokenizer_->hash();
     manifest.attributes["sequence_length"] = std::to_string(length_);
-    manifest.attributes["pool"] = bert_.shape().has_pooler ? "pooler" : "mean";
+    manifest.attributes["pool"] = encoder_.text_pooling();
     manifest.provenance["text"] = texts_->fingerprint();
     manifest.provenance["made_by"] = "kiln encode " + args_.of;
     return manifest;
@@ -121,9 +119,9 @@ class DatasetOfTexts {
         document[row].copy_(document[row - 1]);
         continue;
       }
-      const auto ids = texts_->ids(numbers.begin + row, length_, encoder_);
+      const auto ids = texts_->ids(numbers.begin + row, length_, tokens_);
       if (std::ssize(ids) > length_ - 2) ++num_cut_;
-      const ModelInput input = make_input(model_.tokenizer->vocabulary(), ids, {}, length_);
+      const ModelInput input = make_input(tokenizer_->vocabulary(), ids, {}, length_);
       auto* token = tokens[row].data_ptr<std::int64_t>();
       auto* place = document[row].data_ptr<std::int64_t>();
       for (std::int64_t i = 0; i < length_; ++i) {
@@ -135,16 +133,10 @@ class DatasetOfTexts {
   }
 
   void append(ShardWriter& shard, Batch batch, std::int64_t count) {
-    const at::NoGradGuard no_grad;
-    DropoutStream none;
     for (auto& [name, tensor] : batch.tensors) tensor = tensor.to(device_);
-    const Bert& network = bert_.network();
-    const at::Tensor x = network.encode(bert_input(batch, "tokens"), none);  // [B, S, D]
-    const at::Tensor is_text = batch.at("document").ge(0).unsqueeze(2);
-    const at::Tensor embedding =
-        bert_.shape().has_pooler ? network.pool(x) : mean_of_words(x.to(at::kFloat), batch);
-    append_finite(shard, "context", (x * is_text).narrow(0, 0, count).to(at::kCPU, at::kHalf));
-    append_finite(shard, "embedding", embedding.narrow(0, 0, count).to(at::kCPU, at::kFloat));
+    const TextEncoder::EncodedText made = encoder_.encode_text(batch);
+    append_finite(shard, "context", made.context.narrow(0, 0, count).to(at::kCPU, at::kHalf));
+    append_finite(shard, "embedding", made.embedding.narrow(0, 0, count).to(at::kCPU, at::kFloat));
   }
 
   void append_finite(ShardWriter& shard, const char* field, const at::Tensor& rows) const {
@@ -169,16 +161,16 @@ class DatasetOfTexts {
              {"cut", cut},
              {"sequence_length", length_},
              {"weights_hash", weights_hash_},
-             {"tokenizer_hash", model_.tokenizer->hash()},
+             {"tokenizer_hash", tokenizer_->hash()},
              {"fingerprint", made.fingerprint()}}};
   }
 
   const EncodeArgs& args_;
   World& world_;
-  TextModel model_;
-  BertObjective& bert_;  // within model_
+  TextEncoder& encoder_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<TextSamples> texts_;
-  TokenEncoder encoder_;
+  TokenEncoder tokens_;
   at::Device device_;
   std::int64_t length_;  // S
   std::string weights_hash_;
@@ -187,12 +179,9 @@ class DatasetOfTexts {
 
 }  // namespace
 
-CommandResult encode_text(const EncodeArgs& args) {
-  if (args.has_flips) throw usage_error("--flip is for images; '{}' is BERT", args.of);
-  return run_in_world(600, [&](World& world) {
-    at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
-    return DatasetOfTexts(args, world).run();
-  });
+CommandResult encode_text(const EncodeArgs& args, const TrainedModel& model, World& world) {
+  if (args.has_flips) throw usage_error("--flip is for images; '{}' encodes texts", args.of);
+  return DatasetOfTexts(args, model, world).run();
 }
 
 }  // namespace kiln

@@ -2,34 +2,67 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/work.h"
 #include "core/report/picture.h"
 #include "core/report/progress_bar.h"
 #include "core/torch.h"
-#include "models/autoencoder/objective.h"
-#include "models/diffusion/objective.h"
+#include "data/latents/context_source.h"
 
 namespace kiln {
 
-PictureMaker::PictureMaker(LatentDiffusion& model, const std::string& name,
-                           const PictureOptions& options, at::Device device)
-    : model_(model), options_(options), device_(device) {
-  const std::int64_t label = options_.label;
-  options_.generate = checked(options_.generate, model_,
-                              label < 0 ? std::vector<std::int64_t>{} : std::vector{label});
-  open_texts(name);
-  if (model_.is_latent()) load_autoencoder(name);
+TextConditions::TextConditions(const std::string& path)
+    : source_(make_context_source(std::make_shared<const Dataset>(path))) {}
+
+at::Tensor TextConditions::rows(std::int64_t first, std::int64_t count) const {
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < count; ++i) ids.push_back((first + i) % source_->num_samples());
+  Batch batch = source_->allocate(count);
+  source_->read(ids, 0, batch, 0);
+  return batch.at("context");
 }
 
-void PictureMaker::open_texts(const std::string& name) {
+namespace {
+
+PictureGenerator& generator_of(Objective& objective, const std::string& name) {
+  if (auto* generator = dynamic_cast<PictureGenerator*>(&objective)) return *generator;
+  throw usage_error("'{}' draws no pictures", name);
+}
+
+}  // namespace
+
+PictureMaker::PictureMaker(Objective& objective, const std::string& name,
+                           const PictureOptions& options, at::Device device)
+    : generator_(generator_of(objective, name)), options_(options) {
+  configure();
+  needed_ = generator_.requirements();
+  check_label(name);
+  open_texts(objective, name);
+  if (needed_.has_latents) load_codec(name, device);
+}
+
+void PictureMaker::configure() {
+  std::vector<std::string> words;
+  for (const auto& [key, value] : options_.drawing) words.push_back("draw." + key + "=" + value);
+  RecipeReader reader = RecipeReader::from_text("", "of the command line", words);
+  generator_.configure_drawing(reader, options_.seed);
+}
+
+void PictureMaker::check_label(const std::string& name) const {
+  if (options_.label < 0) return;
+  if (!has_labels()) throw usage_error("a class was asked for, but '{}' draws by none", name);
+  if (options_.label >= num_classes()) {
+    throw usage_error("class {} is beyond the table: '{}' knows 0 to {}", options_.label, name,
+                      num_classes() - 1);
+  }
+}
+
+void PictureMaker::open_texts(const Objective& objective, const std::string& name) {
   const std::string& path = options_.context;
-  if (model_.options().conditioning != "text") {
+  if (needed_.text_width == 0) {
     if (path.empty()) return;
-    throw usage_error("--context '{}': '{}' has model.conditioning = \"{}\" and follows no texts",
-                      path, name, model_.options().conditioning);
+    throw usage_error("--context '{}': '{}' follows no texts", path, name);
   }
   if (path.empty()) {
     throw usage_error(
@@ -38,49 +71,34 @@ void PictureMaker::open_texts(const std::string& name) {
         name);
   }
   texts_.emplace(path);
-  check_conditions(model_, texts_->source(), path);
+  objective.check(texts_->source().allocate(1), path);
 }
 
-void PictureMaker::load_autoencoder(const std::string& name) {
-  const std::string path =
-      options_.autoencoder.empty() ? model_.options().autoencoder : options_.autoencoder;
-  if (path.empty()) {
+void PictureMaker::load_codec(const std::string& name, at::Device device) {
+  if (needed_.codec.empty()) {
     throw usage_error(
         "the samples of '{}' are latents: give --autoencoder, or model.autoencoder in the recipe, "
         "to decode them",
         name);
   }
-  loaded_autoencoder_ = load_model(path);
-  autoencoder_ = dynamic_cast<AutoencoderObjective*>(loaded_autoencoder_.objective.get());
-  if (autoencoder_ == nullptr) throw usage_error("'{}' is no autoencoder", path);
-  const std::string& expected = model_.options().autoencoder_hash;
-  const std::string found = hash_of_weights(*autoencoder_);
-  if (!expected.empty() && found != expected) {
+  codec_.emplace(TrainedModel::open({.path = needed_.codec, .reads_data = false}));
+  LatentCodec& codec = codec_->as<LatentCodec>("is no autoencoder");
+  const std::string found = hash_of_weights(*codec_->objective);
+  if (!needed_.codec_hash.empty() && found != needed_.codec_hash) {
     throw usage_error(
         "the autoencoder '{}' (hash {}) did not make the latents that '{}' was trained on (hash "
         "{})",
-        path, found, name, expected);
+        needed_.codec, found, name, needed_.codec_hash);
   }
-  const std::int64_t channels = autoencoder_->network().shape.latent_channels;
-  if (channels != model_.sample_shape()[0]) {
-    throw usage_error("'{}' draws latents of {} channels, the autoencoder '{}' has {}", name,
-                      model_.sample_shape()[0], path, channels);
-  }
-  autoencoder_->module().to(device_);
+  codec_->objective->module().to(device);
+  generator_.set_codec(&codec);
+  generator_.drawn_shape();  // throws where latents do not fit the codec
 }
 
-bool PictureMaker::has_labels() const { return model_.options().conditioning == "class"; }
-std::int64_t PictureMaker::num_classes() const { return model_.options().num_classes; }
-
 std::vector<std::int64_t> PictureMaker::shape_of(std::int64_t num) const {
-  const auto sample = model_.sample_shape();
-  if (autoencoder_ == nullptr) {
-    const std::int64_t pad = 2 * model_.options().pad;
-    return {num, sample[1] - pad, sample[2] - pad, sample[0]};
-  }
-  const AutoencoderShape& shape = autoencoder_->network().shape;
-  const std::int64_t f = shape.reduction(), pad = 2 * autoencoder_->options().pad;
-  return {num, sample[1] * f - pad, sample[2] * f - pad, shape.image_channels};
+  std::vector<std::int64_t> shape = generator_.drawn_shape();
+  shape.insert(shape.begin(), num);
+  return shape;
 }
 
 std::vector<std::int64_t> PictureMaker::labels_from(std::int64_t first) const {
@@ -91,35 +109,17 @@ std::vector<std::int64_t> PictureMaker::labels_from(std::int64_t first) const {
   return labels;
 }
 
-at::Tensor PictureMaker::decoded(const at::Tensor& x) const {
-  if (autoencoder_ != nullptr) {
-    Autoencoder& network = autoencoder_->network();
-    const auto type = network.quant_conv->weight.scalar_type();
-    at::Tensor latent = x.to(device_, type).contiguous(at::MemoryFormat::ChannelsLast);
-    if (network.quantize) latent = quantise(latent, network.quantize->embedding).z_q.to(type);
-    return autoencoder_->to_pictures(network.decode(latent));
-  }
-  const std::int64_t pad = model_.options().pad;
-  const at::Tensor inner =
-      x.slice(2, pad, x.size(2) - pad).slice(3, pad, x.size(3) - pad).permute({0, 2, 3, 1});
-  return inner.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(at::kByte).contiguous().cpu();
-}
-
 PictureMaker::Made PictureMaker::make(std::int64_t first) {
-  const at::NoGradGuard no_grad;
-  Made made;
-  made.labels = labels_from(first);
-  Conditioning conditioning;
-  if (!made.labels.empty()) conditioning.labels = at::tensor(made.labels, at::kLong).to(device_);
-  if (texts_) conditioning.context = texts_->rows(first, options_.batch).to(device_);
-  made.pictures = decoded(generate(model_, options_.generate, first, options_.batch, conditioning));
-  return made;
+  PictureGenerator::Conditions conditions;
+  conditions.classes = labels_from(first);
+  if (texts_) conditions.texts = texts_->rows(first, options_.batch);
+  return {generator_.draw(first, options_.batch, conditions), conditions.classes};
 }
 
-LatentDiffusion& diffusion_model(Objective& objective, const std::string& name) {
-  auto* model = dynamic_cast<LatentDiffusion*>(&objective);
-  if (model == nullptr) throw usage_error("'{}' is no diffusion model", name);
-  return *model;
+std::string texts_of_recipe(const PictureGenerator& generator, const RecipeReader& reader,
+                            const Recipe& recipe) {
+  if (generator.requirements().text_width == 0) return "";
+  return recipe.eval.path.empty() ? reader.peek("data", "path", "") : recipe.eval.path;
 }
 
 at::Tensor make_pictures(PictureMaker& maker, std::int64_t num, Communicator& communicator,

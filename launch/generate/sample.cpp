@@ -14,8 +14,6 @@
 #include "launch/generate/picture_maker.h"
 #include "launch/run/device.h"
 #include "launch/run/world.h"
-#include "launch/trained/loaded_model.h"
-#include "models/diffusion/objective.h"
 
 namespace kiln {
 namespace {
@@ -68,10 +66,10 @@ CommandResult sample_in(World& world, const SampleArgs& args) {
   const auto start = std::chrono::steady_clock::now();
   at::set_num_threads(static_cast<int>(args.threads > 0 ? args.threads : world.cores()));
   const at::Device device = choose_device(args.device, world);
-  const LoadedModel loaded = load_model(args.of, args.overrides);
-  LatentDiffusion& model = diffusion_model(*loaded.objective, args.of);
-  model.module().to(device);
-  PictureMaker maker(model, args.of, args.pictures, device);
+  const TrainedModel model =
+      TrainedModel::open({.path = args.of, .overrides = args.overrides, .reads_data = false});
+  model.objective->module().to(device);
+  PictureMaker maker(*model.objective, args.of, args.pictures, device);
   if (is_grid(args.out)) {
     const at::Tensor pictures =
         make_pictures(maker, args.num, world.communicator(), /*has_bar=*/true);
@@ -82,12 +80,9 @@ CommandResult sample_in(World& world, const SampleArgs& args) {
   if (world.rank() != 0) return {};
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   log_info("{} pictures in {}: {}", args.num, format_duration(seconds.count()), args.out.string());
-  return {ExitCode::kDone,
-          {{"samples", args.num},
-           {"out", args.out.string()},
-           {"sampler", maker.generate_options().sampler.sampler},
-           {"steps", maker.generate_options().sampler.steps},
-           {"seconds", seconds.count()}}};
+  nlohmann::json result = maker.generator().chosen_drawing();
+  result.update({{"samples", args.num}, {"out", args.out.string()}, {"seconds", seconds.count()}});
+  return {ExitCode::kDone, result};
 }
 
 }  // namespace

@@ -8,10 +8,6 @@
 #include "launch/generate/picture_maker.h"
 #include "launch/run/result.h"
 
-namespace CLI {
-class App;
-}
-
 namespace kiln {
 
 struct SampleArgs {
@@ -25,10 +21,8 @@ struct SampleArgs {
 };
 
 /// `kiln sample`: batches are shared out to the ranks; every picture depends on its number, the
-/// seed and the batch size alone. Result: "samples", "out", "sampler", "steps", "seconds".
+/// seed and the batch size alone. Result: "samples", "out", "seconds", and what
+/// the generator says of its options ("sampler", "steps").
 CommandResult sample_pictures(const SampleArgs& args);
-
-/// Options that say how pictures are drawn: of `kiln sample`, and of evaluations that draw some.
-void add_picture_options(CLI::App& app, PictureOptions& options);
 
 }  // namespace kiln

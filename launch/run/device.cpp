@@ -1,12 +1,51 @@
 #include "launch/run/device.h"
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "core/base/error.h"
 #include "core/report/log.h"
 #include "core/torch.h"
 
 namespace kiln {
+
+namespace {
+
+struct StatedPeak {
+  const char* name;  // part of the driver's name for the device
+  double bf16, fp32;
+};
+constexpr StatedPeak kStatedPeaks[] = {
+    {"B200", 2250e12, 75e12},    {"H200", 989.4e12, 66.9e12}, {"H100 PCIe", 756e12, 51.2e12},
+    {"H100 NVL", 835e12, 60e12}, {"H100", 989.4e12, 66.9e12}, {"L40S", 362e12, 91.6e12},
+    {"A100", 312e12, 19.5e12},   {"A40", 149.7e12, 37.4e12},
+};
+
+/// As the driver calls the GPUs of this node; they are taken to be of one kind.
+std::string gpu_name() {
+  std::error_code none;
+  for (const auto& gpu : std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", none)) {
+    std::ifstream file(gpu.path() / "information");
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("Model:")) return line;
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+double peak_flops(at::Device device, const std::string& precision) {
+  if (!device.is_cuda()) return 0.0;
+  const std::string name = gpu_name();
+  for (const StatedPeak& peak : kStatedPeaks) {
+    if (name.find(peak.name) != std::string::npos) {
+      return precision == "bf16" ? peak.bf16 : peak.fp32;
+    }
+  }
+  return 0.0;
+}
 
 at::Device choose_device(const std::string& name, World& world) {
   const auto num_gpus = static_cast<int>(torch::cuda::device_count());

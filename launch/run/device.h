@@ -19,4 +19,8 @@ at::Device choose_device(const std::string& name, World& world);
 /// bits in every run, or refuse an operator that cannot: at::globalContext() says so to models.
 at::Device device_of_run(const RunOptions& run, World& world);
 
+/// FLOP/s of dense matrix products in run.precision that the maker states for such a device; 0 where
+/// they are not known, as for CPUs (`kiln bench step` measures them).
+double peak_flops(at::Device device, const std::string& precision);
+
 }  // namespace kiln

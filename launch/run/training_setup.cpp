@@ -7,7 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/training/phase_settings.h"
-#include "launch/run/conditions.h"
+#include "models/capabilities.h"
 #include "models/registry.h"
 
 namespace kiln {
@@ -35,10 +35,18 @@ std::string TrainingSetup::recipe_hash() const {
   return hash_bytes(text.data(), text.size()).hex();
 }
 
+double flops_per_sample(const TrainingSetup& setup) {
+  auto* workload = dynamic_cast<Workload*>(setup.objective.get());
+  if (!workload) return 0.0;
+  const std::int64_t count = setup.recipe.train.micro_batch;
+  return workload->work(setup.data.source->allocate(count)).training_flops() /
+         static_cast<double>(count);
+}
+
 TrainingSetup read_training_setup(RecipeReader reader) {
   TrainingSetup setup{std::move(reader)};
   setup.recipe = read_engine_sections(setup.reader);
-  const ModelEntry& model = find_model(setup.reader.peek("model", "name", "mae"));
+  const ModelEntry& model = find_model(setup.reader.peek("model", "name", ""));
   setup.data_kind = model.data_kind;
   setup.data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kTraining);
   if (!model.takes_views && !setup.data.info.views.empty()) {
@@ -50,7 +58,7 @@ TrainingSetup read_training_setup(RecipeReader reader) {
   setup.objective = model.make(setup.reader, setup.recipe, setup.data.info);
   if (setup.objective) read_phase_sections(setup.reader, setup.recipe, *setup.objective);
   setup.reader.finish();
-  check_conditions(*setup.objective, *setup.data.source, setup.reader.peek("data", "path", ""));
+  setup.objective->check(setup.data.source->allocate(1), setup.reader.peek("data", "path", ""));
   setup.total_samples = length_in_samples(setup.recipe.train, setup.data.info.num_samples);
   return setup;
 }

@@ -28,6 +28,9 @@ struct TrainingSetup {
   }
 };
 
+/// Forward and backward of one sample of this training; 0 where the objective offers no Workload.
+double flops_per_sample(const TrainingSetup& setup);
+
 /// Throws one Error(kUsage) that lists all mistakes of the recipe, or Error(kData).
 TrainingSetup read_training_setup(RecipeReader reader);
 

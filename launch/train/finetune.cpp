@@ -2,61 +2,111 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/base/error.h"
 #include "core/torch.h"
+#include "data/options.h"
+#include "data/text/labelled_text.h"
 #include "launch/evaluate/evaluations.h"
 #include "launch/run/device.h"
 #include "launch/run/stop_signal.h"
-#include "launch/train/finetune_text.h"
 #include "launch/train/train.h"
-#include "launch/trained/text_model.h"
-#include "models/mae/mae.h"
+#include "launch/trained/tokenizer_files.h"
+#include "models/capabilities.h"
+#include "models/interchange/huggingface.h"
 
 namespace kiln {
 
 namespace {
 
-std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
+constexpr std::int64_t kStepsBetweenCheckpoints = 500;
 
-constexpr const char* kFinetuning =
-    "pool = \"mean\"\ndrop_path = 0.1\nlabel_smoothing = 0.1\n"
-    "[train]\nepochs = 5\nglobal_batch = 256\nmicro_batch = 32\n"
-    "[optimizer]\nname = \"adamw\"\nbase_lr = 1e-3\nweight_decay = 0.05\nlayer_decay = 0.75\n"
-    "[schedule]\nname = \"cosine\"\nwarmup_epochs = 0.5\nmin_lr = 1e-6\n";
-// arXiv:2111.06377, appendix A.1, table 10.
-constexpr const char* kProbe =
-    "pool = \"cls\"\n"
-    "[train]\nepochs = 90\nglobal_batch = 16384\nmicro_batch = 512\n"
-    "[optimizer]\nname = \"lars\"\nbase_lr = 0.1\nweight_decay = 0.0\n"
-    "[schedule]\nname = \"cosine\"\nwarmup_epochs = 10\n";
-
-bool is_probe(const TargetArgs& args) {
-  return std::ranges::find(args.overrides, "model.probe=true") != args.overrides.end();
+/// The datasets: what the command line says, for pictures over what the run was evaluated on.
+EvalOptions read_paths(const TrainedModel& model, RecipeReader& command_line,
+                       const FineTuning& tuning) {
+  EvalOptions eval;
+  if (tuning.max_tokens == 0) eval = model.recipe.eval;
+  command_line.read("eval", eval);
+  if (!eval.train_path.empty() && !eval.path.empty()) return eval;
+  throw usage_error("fine-tuning needs eval.train_path{} and eval.path",
+                    tuning.max_tokens == 0
+                        ? ", a labelled dataset,"
+                        : " (files of JSON lines, each with \"text\", perhaps \"text_b\", and "
+                          "\"label\")");
 }
 
-/// The recipe of the run: the pretrained network's measures and data.
-std::string finetune_recipe(const EvalTarget& target, const TargetArgs& args) {
-  auto* mae = dynamic_cast<MaeObjective*>(target.objective.get());
-  if (!mae) throw usage_error("fine-tuning is there for masked autoencoders and BERT");
-  const VitShape& shape = mae->shape().encoder;
-  const Recipe& recipe = target.recipe;
-  const DatasetInfo& data = target.data.info;
-  const std::string name = is_probe(args) ? "probe" : "finetune";
-  const auto folder = target.run_folder.empty() ? std::filesystem::path("runs") : target.run_folder;
-  return fmt::format(
-      "[run]\nname = {}\ndir = {}\nseed = {}\nthreads = {}\ndevice = {}\nprecision = {}\n{}"
-      "[data]\npath = {}\nsize = {}\nmean = [{}]\nstd = [{}]\n"
-      "[checkpoint]\nevery = 500\n[eval]\npath = {}\nmax_samples = {}\n"
-      "[model]\nname = \"vit\"\npatch = {}\ndim = {}\ndepth = {}\nheads = {}\nmlp_dim = {}\n"
-      "learned_positions = false\n{}",
-      quoted(name), quoted((folder / name).string()), recipe.run.seed, recipe.run.threads,
-      quoted(recipe.run.device), quoted(recipe.run.precision),
-      args.is_untrained ? "" : "init_from = " + quoted(args.path) + "\n",
-      quoted(recipe.eval.train_path), data.height, fmt::join(data.mean, ", "),
-      fmt::join(data.std, ", "), quoted(recipe.eval.path), recipe.eval.max_samples, shape.patch,
-      shape.dim, shape.depth, shape.heads, shape.mlp_dim, is_probe(args) ? kProbe : kFinetuning);
+RunOptions run_options(const TrainedModel& model, const TrainedModelArgs& args,
+                       const FineTuning& tuning) {
+  const auto folder = model.run_folder.empty() ? std::filesystem::path("runs") : model.run_folder;
+  const RunOptions& trained = model.recipe.run;
+  RunOptions run;
+  run.name = tuning.name;
+  if (args.is_untrained && tuning.max_tokens > 0) run.name += "_untrained";
+  run.dir = (folder / run.name).string();
+  run.seed = trained.seed;
+  run.threads = trained.threads;
+  run.device = trained.device;
+  run.precision = trained.precision;
+  if (!args.is_untrained) run.init_from = args.path;
+  return run;
+}
+
+/// As the network was trained to see pictures.
+ImageOptions image_options(const DatasetInfo& expected) {
+  ImageOptions image;
+  image.size = expected.height;
+  image.mean = expected.mean;
+  image.std = expected.std;
+  return image;
+}
+
+LabelledTextOptions text_options(const TrainedModel& model, RecipeReader& command_line,
+                                 const std::string& train_path, const FineTuning& tuning) {
+  LabelledTextOptions text;
+  command_line.read("data", text);
+  const std::vector<std::string> classes =
+      text.classes.empty() ? read_classes(train_path, text.label_key) : text.classes;
+  const ModelTokenizer tokenizer = tokenizer_of(model);
+  const NormalizerOptions& letters = tokenizer.tokenizer->words().options();
+  text = {};
+  text.classes = classes;
+  text.vocabulary = tokenizer.vocabulary.string();
+  text.lowercase = letters.lowercase;
+  text.strip_accents = letters.strip_accents;
+  text.sequence_length = tuning.max_tokens;
+  return text;
+}
+
+/// The recipe of the run, as TOML: the family's, and where data and results lie.
+std::string finetune_recipe(const TrainedModelArgs& args) {
+  const bool needs_no_weights = args.is_untrained && !is_huggingface_folder(args.path);
+  const TrainedModel model = TrainedModel::open(
+      {.path = args.path, .is_untrained = needs_no_weights, .reads_data = false});
+  auto& tunable = model.as<FineTunable>("cannot be fine-tuned as a classifier");
+  RecipeReader command_line = RecipeReader::from_text("", "command line", args.overrides);
+  FineTuning tuning = tunable.finetuning(command_line);
+  const EvalOptions paths = read_paths(model, command_line, tuning);
+
+  RecipeReader recipe = RecipeReader::from_text("", "fine-tuning", {});
+  RunOptions run = run_options(model, args, tuning);
+  DataOptions data{.path = paths.train_path};
+  CheckpointOptions checkpoint{.every = kStepsBetweenCheckpoints};
+  EvalOptions eval{.path = paths.path, .max_samples = model.recipe.eval.max_samples};
+  recipe.read("run", run);
+  recipe.read("data", data);
+  if (tuning.max_tokens == 0) {
+    ImageOptions image = image_options(model.data.info);
+    recipe.read("data", image);
+  } else {
+    LabelledTextOptions text = text_options(model, command_line, paths.train_path, tuning);
+    recipe.read("data", text);
+    eval.max_samples = 0;
+  }
+  recipe.read("train", tuning.train);
+  recipe.read("optimizer", tuning.optimizer);
+  recipe.read("schedule", tuning.schedule);
+  recipe.read("checkpoint", checkpoint);
+  recipe.read("eval", eval);
+  return recipe.resolved_toml() + "\n" + tuning.model;
 }
 
 CommandResult finetune_in(World& world, TrainingSetup& setup) {
@@ -79,31 +129,11 @@ CommandResult finetune_in(World& world, TrainingSetup& setup) {
   return result;
 }
 
-/// Keys of the run's recipe that name the datasets; everything else on the command line is about
-/// the fine-tuning run.
-TargetArgs dataset_args(const TargetArgs& args) {
-  TargetArgs chosen{.path = args.path, .is_untrained = true};
-  for (const std::string& word : args.overrides) {
-    if (word.starts_with("eval.")) chosen.overrides.push_back(word);
-  }
-  return chosen;
-}
-
-std::string image_finetune_recipe(const TargetArgs& args) {
-  const EvalTarget target = open_target(dataset_args(args));
-  if (target.recipe.eval.train_path.empty() || target.recipe.eval.path.empty()) {
-    throw usage_error("fine-tuning needs eval.train_path, a labelled dataset, and eval.path");
-  }
-  return finetune_recipe(target, args);
-}
-
 }  // namespace
 
-CommandResult finetune(const TargetArgs& args) {
-  const std::string recipe =
-      is_text_model(args.path) ? text_finetune_recipe(args) : image_finetune_recipe(args);
-  TrainingSetup setup = read_training_setup(
-      RecipeReader::from_text(recipe, "the recipe of kiln eval finetune", args.overrides));
+CommandResult finetune(const TrainedModelArgs& args) {
+  TrainingSetup setup = read_training_setup(RecipeReader::from_text(
+      finetune_recipe(args), "the recipe of kiln eval finetune", args.overrides));
   install_stop_signals();
   return run_in_world(setup.recipe.parallel.timeout_s,
                       [&](World& world) { return finetune_in(world, setup); });

@@ -1,15 +1,15 @@
 #pragma once
 
 #include "launch/run/result.h"
-#include "launch/trained/eval_target.h"
+#include "launch/trained/trained_model.h"
 
 namespace kiln {
 
-/// `kiln eval finetune`: trains the encoder with a linear head on eval.train_path, every weight of
-/// it, in the run folder RUN/finetune, and classifies eval.path. Defaults are those of
-/// arXiv:2111.06377, table 9, scaled to the dataset; words of the command line override them. Can
-/// be stopped and resumed as any run. BERT learns from labelled texts
-/// (launch/train/finetune_text.h). Result: what training returns, and "accuracy".
-CommandResult finetune(const TargetArgs& args);
+/// `kiln eval finetune`: trains a classifier from these weights (FineTunable) on eval.train_path,
+/// all of it or what the family's recipe says, in a run folder beside the run's (RUN/finetune), and
+/// classifies eval.path. Text models learn from files of JSON lines. Words of the command line
+/// override the recipe; with --untrained all weights start anew. Can be stopped and resumed as any
+/// run. Result: what training returns, and "accuracy".
+CommandResult finetune(const TrainedModelArgs& args);
 
 }  // namespace kiln

@@ -18,16 +18,15 @@
 #include "core/torch.h"
 #include "core/training/trainer.h"
 #include "dist/flight_recorder.h"
-#include "dist/nccl/nccl_communicator.h"
 #include "launch/evaluate/training_evaluation.h"
 #include "launch/run/data_record.h"
 #include "launch/run/device.h"
 #include "launch/run/environment.h"
-#include "launch/run/run_parts.h"
+#include "launch/run/make_trainer.h"
 #include "launch/run/stop_signal.h"
 #include "launch/run/world.h"
 #include "launch/train/divergence_log.h"
-#include "launch/trained/weights_source.h"
+#include "launch/trained/trained_weights.h"
 
 // From a recipe to the objects of a run. The first of the six files of docs/tour.md.
 
@@ -125,7 +124,7 @@ void restore(Trainer& trainer, TrainingSetup& setup, const NewestCheckpoint& new
     trainer.resume(*newest.reader);
     log_info("going on from {}", newest.reader->folder().string());
   } else if (!run.init_from.empty()) {
-    const auto source = std::make_shared<WeightsSource>(WeightsSource::open(run.init_from));
+    const auto source = std::make_shared<TrainedWeights>(TrainedWeights::open(run.init_from));
     check_tokenizer(*source, setup.data.info);
     trainer.load_weights(weights_or_initial(source, *setup.objective));
     log_info("weights from {}", run.init_from);
@@ -150,6 +149,16 @@ void write_description(const TrainingSetup& setup, const HeldFolder& folder) {
   write_data_info(folder.path, setup.data.info);
 }
 
+MetricsLog::Options log_options(const TrainingSetup& setup, const HeldFolder& folder,
+                                const Trainer& trainer, at::Device device, int ranks) {
+  return {.run_folder = folder.path,
+          .total_samples = setup.total_samples,
+          .samples_seen = trainer.samples_seen(),
+          .first_step = trainer.step(),
+          .flops_per_sample = flops_per_sample(setup),
+          .peak_flops = ranks * peak_flops(device, setup.recipe.run.precision)};
+}
+
 nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
                          std::int64_t first_sample, double seconds) {
   const std::int64_t done = trainer.samples_seen() - first_sample;
@@ -163,14 +172,6 @@ nlohmann::json result_of(const Trainer& trainer, const HeldFolder& folder,
 
 }  // namespace
 
-/// For gradients on the GPUs of several ranks; null for one rank, and on the host.
-std::unique_ptr<Communicator> connect_gpus(at::Device device, double timeout_s, World& world) {
-  if (!device.is_cuda() || world.size() == 1) return nullptr;
-  const std::chrono::milliseconds timeout(std::llround(timeout_s * 1e3));
-  return make_nccl_communicator(world.communicator(),
-                                {.timeout = timeout, .device = device.index()});
-}
-
 CommandResult train_in(World& world, TrainingSetup& setup) {
   use_launchers_grace(setup.recipe.checkpoint);
   const Recipe& recipe = setup.recipe;
@@ -178,58 +179,38 @@ CommandResult train_in(World& world, TrainingSetup& setup) {
   check_ranks(setup, world);
   const at::Device device = device_of_run(recipe.run, world);
   setup.objective->module().to(device);
-  const auto gpus = connect_gpus(device, recipe.parallel.timeout_s, world);
 
   std::optional<TrainingEvaluation> evaluation;  // opened first: it may find mistakes
   if (recipe.eval.every > 0) evaluation.emplace(setup, world, device);
 
   HeldFolder folder = hold_run_folder(setup, world);
   const NewestCheckpoint newest = find_newest_checkpoint(folder.path, world.communicator());
-  std::unique_ptr<Loader> loader = make_loader(setup, world, device);
-  if (recipe.log.ledger) {
-    loader = std::make_unique<LedgerLoader>(std::move(loader), folder.path, world.rank(),
-                                            recipe.train.global_batch);
-  }
   CheckpointWriter writer(writer_options(setup, folder, world));
   std::optional<MetricsLog> log;
-  const auto evaluate = [&](Trainer& at_step) {
+  TrainerExtras extras{.writer = &writer, .header = checkpoint_header(setup)};
+  extras.hooks = {.is_stop_requested = is_stop_requested, .stop_age_s = stop_age_s};
+  extras.hooks.report = [&](const StepReport& report) {
+    if (log) log->report(report);
+  };
+  extras.hooks.evaluate = [&](Trainer& at_step) {
     if (evaluation) evaluation->run(at_step, folder.path, log ? &*log : nullptr);
   };
-  Trainer trainer(
-      {.recipe = recipe,
-       .total_samples = setup.total_samples,
-       .schedule = Schedule(recipe.schedule, recipe.optimizer.lr.value(), setup.total_samples,
-                            setup.data.info.num_samples, recipe.train.global_batch),
-       .objective = *setup.objective,
-       .loader = *loader,
-       .communicator = world.communicator(),
-       .device_communicator = gpus.get(),
-       .make_exchange = make_exchange(setup, gpus ? *gpus : world.communicator()),
-       .make_recorder = make_recorder(setup, world, device),
-       .writer = &writer,
-       .header = checkpoint_header(setup),
-       .device = device,
-       .hooks = {.is_stop_requested = is_stop_requested,
-                 .stop_age_s = stop_age_s,
-                 .report =
-                     [&](const StepReport& report) {
-                       if (log) log->report(report);
-                     },
-                 .evaluate = evaluate,
-                 .diverged =
-                     [&](const Divergence& divergence) {
-                       if (world.rank() == 0) log_divergence(divergence, setup, folder.path);
-                     },
-                 .checkpoint_to_return_to =
-                     [&] { return checkpoint_to_return_to(setup, folder, world); }}});
+  extras.hooks.diverged = [&](const Divergence& divergence) {
+    if (world.rank() == 0) log_divergence(divergence, setup, folder.path);
+  };
+  extras.hooks.checkpoint_to_return_to = [&] {
+    return checkpoint_to_return_to(setup, folder, world);
+  };
+  extras.wrap_loader = [&](std::unique_ptr<Loader> loader) -> std::unique_ptr<Loader> {
+    if (!recipe.log.ledger) return loader;
+    return std::make_unique<LedgerLoader>(std::move(loader), folder.path, world.rank(),
+                                          recipe.train.global_batch);
+  };
+  const MadeTrainer made = make_trainer(setup, world, device, std::move(extras));
+  Trainer& trainer = *made.trainer;
   restore(trainer, setup, newest);
   write_description(setup, folder);
-  if (world.rank() == 0) {
-    log.emplace(MetricsLog::Options{.run_folder = folder.path,
-                                    .total_samples = setup.total_samples,
-                                    .samples_seen = trainer.samples_seen(),
-                                    .first_step = trainer.step()});
-  }
+  if (world.rank() == 0) log.emplace(log_options(setup, folder, trainer, device, world.size()));
 
   const std::int64_t first_sample = trainer.samples_seen();
   const auto start = std::chrono::steady_clock::now();

@@ -11,19 +11,6 @@ at::Tensor at_least_fp32(const at::Tensor& x) {
 
 }  // namespace
 
-DiagonalGaussian DiagonalGaussian::from_moments(const at::Tensor& moments) {
-  const auto halves = at_least_fp32(moments).chunk(2, 1);
-  return {halves[0], halves[1].clamp(-30.0, 20.0)};
-}
-
-at::Tensor DiagonalGaussian::sample(const at::Tensor& noise) const {
-  return mean + (log_variance * 0.5).exp() * noise;
-}
-
-at::Tensor DiagonalGaussian::kl() const {
-  return (mean.square() + log_variance.exp() - 1.0 - log_variance).flatten(1).sum(1) * 0.5;
-}
-
 Quantised quantise(const at::Tensor& z, const at::Tensor& codes) {
   const at::Tensor pixels = at_least_fp32(z).permute({0, 2, 3, 1});  // [B, h, w, E]
   const at::Tensor rows = pixels.detach().reshape({-1, z.size(1)});  // [B h w, E]

@@ -32,7 +32,17 @@ namespace kiln {
 /// Batches: "image" [B, H, W, C] uint8, or floating-point in [-1, 1]; prepare() adds
 /// "posterior_noise" [B, E, h, w] from Philox(seed, kLatent, position) and the denominator
 /// "samples".
-class AutoencoderObjective : public Objective, public Reconstructor {
+///
+/// "reconstruct" measures how well pictures come back, 8-bit ones in [0, 1] without padding: "psnr"
+/// and "ssim", means over pictures; "mse"; "l1", and "l1_mean_picture", that of the pictures' mean,
+/// which no learning takes; "perceptual", the distance model.perceptual names, else that of pixel
+/// differences at three scales; and with a codebook "codebook_perplexity", the number of codes in
+/// real use.
+class AutoencoderObjective : public Objective,
+                             public Reconstructor,
+                             public Measurable,
+                             public LatentCodec,
+                             public Workload {
  public:
   AutoencoderObjective(const AutoencoderShape& shape, const AutoencoderOptions& options,
                        const at::TensorOptions& tensor_options);
@@ -55,6 +65,14 @@ class AutoencoderObjective : public Objective, public Reconstructor {
   Sums sums(std::size_t phase) override;
   void after_step(const StepContext& context, const Sums& sums, const Rows& rows) override;
   Pictures reconstruct(const Batch& batch) override;
+  std::unique_ptr<Measurement> measurement(const std::string& evaluation,
+                                           const MeasurementSetup& setup) override;
+  std::vector<std::int64_t> latent_shape(const std::vector<std::int64_t>& picture) const override;
+  std::vector<std::int64_t> picture_shape(const std::vector<std::int64_t>& latent) const override;
+  at::Tensor moments(const at::Tensor& pictures) override;
+  at::Tensor decode_latents(const at::Tensor& latents) override;
+  /// Of the generator's phase without adversary and perceptual distance.
+  Work work(const Batch& like) override;
   /// uint8 [B, H, W, C] on the host, from the posterior's mean or the nearest codes.
   struct Reconstructed {
     at::Tensor pictures;

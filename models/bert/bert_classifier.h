@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/objective.h"
+#include "core/recipe/recipe_reader.h"
 #include "models/bert/bert.h"
 #include "models/bert/bert_options.h"
 #include "models/capabilities.h"
@@ -33,7 +34,7 @@ struct BertClassifier : Bert {
 /// Batches as data/text/labelled_text.h describes them; prepare() adds the denominator "samples".
 /// loss = sum of cross-entropies / samples. Parameters bear the names of pretraining, so that
 /// run.init_from finds them; "head" is new.
-class BertClassifierObjective : public Objective, public Classifier {
+class BertClassifierObjective : public Objective, public Classifier, public Workload {
  public:
   BertClassifierObjective(const BertShape& shape, TextPool pool, std::int64_t num_classes,
                           const at::TensorOptions& options);
@@ -46,6 +47,7 @@ class BertClassifierObjective : public Objective, public Classifier {
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
   at::Tensor scores(const Batch& batch) override;
+  Work work(const Batch& like) override;
 
  private:
   std::shared_ptr<BertClassifier> network_;
@@ -67,5 +69,11 @@ struct BertClassifierOptions : BertOptions {
   BertShape classifier_shape(const DatasetInfo& data) const;
   TextPool text_pool() const { return pool == "mean" ? TextPool::kMean : TextPool::kCls; }
 };
+
+/// Rows of the table of models.
+std::unique_ptr<Objective> make_bert(RecipeReader& reader, const Recipe& recipe,
+                                     const DatasetInfo& data);
+std::unique_ptr<Objective> make_bert_classifier(RecipeReader& reader, const Recipe& recipe,
+                                                const DatasetInfo& data);
 
 }  // namespace kiln

@@ -3,8 +3,6 @@
 #include "core/base/error.h"
 #include "core/report/log.h"
 #include "core/torch.h"
-#include "models/autoencoder/autoencoder_names.h"
-#include "models/autoencoder/objective.h"
 #include "models/diffusion/diffusion_names.h"
 #include "models/diffusion/objective.h"
 #include "models/interchange/config_reader.h"
@@ -14,43 +12,6 @@ namespace {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
-
-constexpr double kDefaultLatentScale = 0.18215;  // of diffusers, where config.json has none
-
-AutoencoderObjective* as_autoencoder(Objective& objective, Bottleneck bottleneck) {
-  auto* found = dynamic_cast<AutoencoderObjective*>(&objective);
-  return found && found->network().shape.bottleneck == bottleneck ? found : nullptr;
-}
-
-template <Bottleneck kBottleneck>
-InterchangeFormat autoencoder_format(const char* model_type) {
-  InterchangeFormat format{};
-  format.model_type = model_type;
-  format.aliases = autoencoder_aliases();
-  format.config = [](Objective& objective) -> ordered_json {
-    const auto* model = as_autoencoder(objective, kBottleneck);
-    if (!model) return nullptr;
-    const double fallback = kBottleneck == Bottleneck::kKl ? kDefaultLatentScale : 1.0;
-    return config_of(const_cast<AutoencoderObjective*>(model)->network().shape,
-                     model->options().latent_scale.value_or(fallback), 256);
-  };
-  format.names = [](Objective& objective) {
-    return autoencoder_names(as_autoencoder(objective, kBottleneck)->network().shape);
-  };
-  format.make = [](const json& config, const json&, const std::string& origin) {
-    const AutoencoderShape shape = autoencoder_shape_from_config(config, origin);
-    AutoencoderOptions options = AutoencoderOptions::of(shape);
-    options.latent_scale = config.value("scaling_factor", kDefaultLatentScale);
-    InterchangeFormat::Made made;
-    made.data.kind = "image";
-    made.data.channels = shape.image_channels;
-    made.data.height = made.data.width = config.value("sample_size", std::int64_t{256});
-    made.recipe = model_section(options);
-    made.objective = std::make_unique<AutoencoderObjective>(shape, options, at::TensorOptions());
-    return made;
-  };
-  return format;
-}
 
 template <typename Network>
 const Network* network_of(Objective& objective) {
@@ -119,10 +80,6 @@ InterchangeFormat unet_format(const char* model_type) {
 
 }  // namespace
 
-InterchangeFormat autoencoder_kl_format() {
-  return autoencoder_format<Bottleneck::kKl>("AutoencoderKL");
-}
-InterchangeFormat vq_model_format() { return autoencoder_format<Bottleneck::kVq>("VQModel"); }
 InterchangeFormat unet_2d_format() { return unet_format<false>("UNet2DModel"); }
 InterchangeFormat unet_2d_condition_format() { return unet_format<true>("UNet2DConditionModel"); }
 

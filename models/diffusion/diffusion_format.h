@@ -3,13 +3,11 @@
 #include "models/diffusion/formulation.h"
 #include "models/interchange/format.h"
 
-// Folders of diffusers: autoencoders, U-Nets and transformers. Networks of diffusion come with a
-// scheduler_config.json beside them, which tells how they were trained.
+// Folders of diffusers: U-Nets and transformers. They come with a scheduler_config.json beside them,
+// which tells how they were trained.
 
 namespace kiln {
 
-InterchangeFormat autoencoder_kl_format();
-InterchangeFormat vq_model_format();
 InterchangeFormat unet_2d_format();
 InterchangeFormat unet_2d_condition_format();
 InterchangeFormat dit_format();

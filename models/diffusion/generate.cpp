@@ -49,8 +49,7 @@ at::Tensor guided(const at::Tensor& f, double guidance, std::int64_t channels) {
 
 }  // namespace
 
-GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model,
-                        const std::vector<std::int64_t>& labels) {
+GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model) {
   options.sampler = checked(options.sampler, model.formulation());
   const LatentDiffusionOptions& trained = model.options();
   if (options.guidance != 1.0 && (trained.conditioning == "none" || trained.label_dropout == 0.0)) {
@@ -58,16 +57,6 @@ GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model,
         "guidance {} needs a conditional model that was also trained without its condition; this "
         "one has model.conditioning = \"{}\" and model.label_dropout = {}",
         options.guidance, trained.conditioning, trained.label_dropout);
-  }
-  if (!labels.empty() && trained.conditioning != "class") {
-    throw usage_error("a class was asked for, but this model has model.conditioning = \"{}\"",
-                      trained.conditioning);
-  }
-  for (const std::int64_t label : labels) {
-    if (label < 0 || label >= trained.num_classes) {
-      throw usage_error("class {} is beyond the table: this model knows 0 to {}", label,
-                        trained.num_classes - 1);
-    }
   }
   return options;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "models/diffusion/samplers.h"
@@ -11,18 +12,28 @@ namespace kiln {
 class LatentDiffusion;
 struct Conditioning;
 
+/// Section [draw]: the options of `kiln sample` for these models.
 struct GenerateOptions {
   SamplerOptions sampler;
-  double guidance = 1.0;             // 1: none. F = F_none + guidance (F_condition - F_none)
-  std::int64_t guided_channels = 0;  // the first so many; 0: all (published DiT code guides 3 of 4)
+  double guidance = 1.0;             // F = F_none + guidance (F_condition - F_none)
+  std::int64_t guided_channels = 0;  // published DiT code guides 3 of 4
+  std::string autoencoder;
   std::uint64_t seed = 0;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    sampler.describe(visit);
+    visit("guidance", guidance, "Classifier-free guidance; 1: none.", kExecution);
+    visit("guided_channels", guided_channels, "Guide only the first so many channels; 0: all.",
+          kExecution);
+    visit("autoencoder", autoencoder, "Decodes latents; default: model.autoencoder of the recipe.",
+          kExecution);
+  }
 };
 
 /// Checks what can be checked before any work: sampler against formulation, guidance against
-/// conditioning, labels against the table. Throws Error(kUsage). Returns the options with the
-/// sampler's name filled in.
-GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model,
-                        const std::vector<std::int64_t>& labels);
+/// conditioning. Throws Error(kUsage). Returns the options with the sampler's name filled in.
+GenerateOptions checked(GenerateOptions options, const LatentDiffusion& model);
 
 /// Samples number first, first + 1, ... : all noise comes from Philox(seed, kSampling, number), so
 /// a sample depends on its number, its condition and the size of the batch it is made in, not on

@@ -8,7 +8,8 @@
 #include "core/base/error.h"
 #include "core/base/philox.h"
 #include "core/torch.h"
-#include "models/autoencoder/bottleneck.h"
+#include "models/layers/gaussian.h"
+#include "models/layers/workload.h"
 
 namespace kiln {
 namespace {
@@ -190,6 +191,38 @@ std::optional<Loss> LatentDiffusion::loss(const Batch& batch, const StepContext&
   }
   result.value = per_sample.sum() / batch.denominators.at("samples");
   return result;
+}
+
+void LatentDiffusion::check(const Batch& sample, const std::string& path) const {
+  if (options_.conditioning == "class" && !sample.tensors.contains("label")) {
+    throw usage_error(
+        "model.conditioning = \"class\", but the samples of '{}' come without labels; leave "
+        "model.num_classes out, or import images from a folder for each class",
+        path);
+  }
+  if (options_.conditioning != "text") return;
+  const auto found = sample.tensors.find("context");
+  if (found == sample.tensors.end()) {
+    throw usage_error(
+        "model.conditioning = \"text\", but the samples of '{}' come without field 'context'; "
+        "encode the images again with `kiln encode ... --context EMBEDDINGS`",
+        path);
+  }
+  const std::int64_t width = found->second.size(2), expected = options_.context_dim;
+  if (width != expected) {
+    throw usage_error("the embeddings of '{}' have width {}, the model takes {}: model.context_dim",
+                      path, width, expected);
+  }
+}
+
+Workload::Work LatentDiffusion::work(const Batch& like) {
+  WorkList list(parameters(0));
+  const bool has_texts = options_.conditioning == "text" && like.tensors.contains("context");
+  network_->add_work(list, {.samples = like.num_samples,
+                            .height = sample_shape_[1],
+                            .width = sample_shape_[2],
+                            .context_tokens = has_texts ? like.at("context").size(1) : 0});
+  return std::move(list).work();
 }
 
 // Dropout is drawn by position; the bound looks its coefficients up on the host.

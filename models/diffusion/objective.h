@@ -10,7 +10,9 @@
 #include "core/dataset_info.h"
 #include "core/objective.h"
 #include "core/recipe/recipe_reader.h"
+#include "models/capabilities.h"
 #include "models/diffusion/formulation.h"
+#include "models/diffusion/generate.h"
 #include "models/diffusion/options.h"
 #include "models/diffusion/samplers.h"
 #include "models/diffusion/variance_bound.h"
@@ -31,7 +33,20 @@ namespace kiln {
 /// of each sample's position: "noise" [B, C, H, W], "posterior_noise", "level" fp64 [B, 9] and
 /// "timestep", drops labels (to num_classes) and contexts (to 0), and gives the denominator
 /// "samples".
-class LatentDiffusion : public Objective {
+///
+/// Held-out samples are measured by
+///   mse         of what the network predicts, at the noise levels and with the noise that these
+///               positions are trained with
+///   mse_linear  the least that any linear predictor reaches at those levels, if samples were normal
+///               with the mean and covariance that the evaluated ones have
+///   bits        flow: minus log-likelihood by integrating the flow with 50 steps of Heun's method;
+///               ddpm: the variational bound from 100 of its terms; edm, score: none. Of latents it
+///               is a density in the model's own scale.
+class LatentDiffusion : public Objective,
+                        public PictureGenerator,
+                        public ControlGenerator,
+                        public Likelihood,
+                        public Workload {
  public:
   LatentDiffusion(std::shared_ptr<DiffusionNetwork> network, LatentDiffusionOptions options,
                   const FormulationOptions& formulation, const DatasetInfo& data);
@@ -42,7 +57,30 @@ class LatentDiffusion : public Objective {
   std::optional<Loss> loss(const Batch& batch, const StepContext& context,
                            std::size_t phase) override;
   bool is_recordable(std::size_t phase) const override;
+  /// Labels for classes, "context" of width model.context_dim for texts.
+  void check(const Batch& sample, const std::string& path) const override;
   std::vector<Buffer> buffers() override;
+
+  Requirements requirements() const override;
+  void set_codec(LatentCodec* codec) override { codec_ = codec; }
+  void configure_drawing(RecipeReader& reader, std::uint64_t seed) override;
+  nlohmann::json chosen_drawing() const override;
+  std::vector<std::int64_t> drawn_shape() const override;
+  at::Tensor draw(std::int64_t first, std::int64_t count, const Conditions& conditions) override;
+  /// "noise_latents": decoded from N(0, I) in the model's own scale; "normal_latents": from the
+  /// normal distribution with full covariance fitted to the latents trained on.
+  std::vector<std::string> controls() const override;
+  void fit_controls(const SampleReader& data, std::uint64_t seed) override;
+  at::Tensor draw_control(const std::string& name, std::int64_t first, std::int64_t count,
+                          std::uint64_t seed) override;
+
+  void begin_likelihood(const MeasurementSetup& setup) override;
+  Bits bits(Batch batch, std::uint64_t seed) override;
+  std::int64_t num_values() const override {
+    return sample_shape_[0] * sample_shape_[1] * sample_shape_[2];
+  }
+
+  Work work(const Batch& like) override;
 
   DiffusionNetwork& network() { return *network_; }
   const LatentDiffusionOptions& options() const { return options_; }
@@ -72,6 +110,13 @@ class LatentDiffusion : public Objective {
     at::Tensor error;  // [B]
   };
   Pass run(const Batch& batch, DropoutStream& drop) const;
+  at::Device device() const { return network_->parameters().front().device(); }
+  /// Latents as the autoencoder gives them, or pixels in [-1, 1], [B, C, H, W] -> uint8
+  /// [B, H, W, C] on the host.
+  at::Tensor decoded(const at::Tensor& x) const;
+  /// Mean squared error of the best linear predictor of what the network predicts at every noise
+  /// level in a prepared batch.  [B]
+  at::Tensor linear_errors(const Batch& batch) const;
 
   std::shared_ptr<DiffusionNetwork> network_;
   LatentDiffusionOptions options_;
@@ -79,6 +124,11 @@ class LatentDiffusion : public Objective {
   std::optional<VarianceBound> bound_;
   bool is_latent_;
   std::vector<std::int64_t> sample_shape_;
+
+  GenerateOptions drawing_;
+  LatentCodec* codec_ = nullptr;
+  at::Tensor control_mean_, control_root_;  // [D], [D, D]: root^2 is the covariance of latents
+  at::Tensor variances_;                    // [D] eigenvalues of the evaluated data's covariance
 };
 
 /// Rows of the table of models.

@@ -168,4 +168,22 @@ void Dit::initialise(std::uint64_t seed) {
   }
 }
 
+void Dit::add_work(WorkList& list, const Measures& measures) const {
+  const std::int64_t B = measures.samples;
+  const std::int64_t L = measures.height * measures.width / (shape.patch * shape.patch);
+  list.module("x_embedder", *x_embedder, B * L);
+  list.module("t_embedder", *time_in, B);
+  list.module("t_embedder", *time_out, B);
+  if (context_embedder) list.module("context_embedder", *context_embedder, B);
+  for (const auto& block : blocks) {
+    list.module("blocks.modulation", *block->ada_ln, B);
+    list.module("blocks.qkv", *block->attn->qkv, B * L);
+    list.attention("blocks.attention", B * shape.heads, L, L, shape.dim / shape.heads);
+    list.module("blocks.proj", *block->attn->proj, B * L);
+    list.module("blocks.mlp", *block->mlp, B * L);
+  }
+  list.module("final.modulation", *final_ada_ln, B);
+  list.module("final", *final_linear, B * L);
+}
+
 }  // namespace kiln

@@ -60,6 +60,7 @@ struct Dit : DiffusionNetwork {
   /// As published: matrices and patch projection Xavier-uniform, biases 0, tables and time MLP
   /// N(0, 0.02), modulations and output zero: every block begins as the identity.
   void initialise(std::uint64_t seed) override;
+  void add_work(WorkList& list, const Measures& measures) const override;
 
   // forward() in parts.
   at::Tensor embed(const at::Tensor& x) const;  // [B, C, H, W] -> [B, L, D], positions added

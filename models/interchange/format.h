@@ -12,8 +12,8 @@
 
 namespace kiln {
 
-/// One model's layout on the hub: a row of the table in format_table.cpp. A new model adds a row,
-/// its name table and its two directions of config.json.
+/// One model's layout on the hub, named by the model's row (ModelEntry::formats): its name table and
+/// its two directions of config.json.
 struct InterchangeFormat {
   std::string model_type;  // of config.json, or _class_name of diffusers
   std::vector<NameAlias> aliases;

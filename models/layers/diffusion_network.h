@@ -5,6 +5,7 @@
 
 #include "core/torch.h"
 #include "core/types.h"
+#include "models/layers/workload.h"
 #include "models/operators/dropout.h"
 
 namespace kiln {
@@ -17,6 +18,11 @@ struct Conditioning {
 
 /// F of models/diffusion/: what objective and samplers need of a U-Net or transformer.
 struct DiffusionNetwork : torch::nn::Module {
+  /// Measures of a forward pass.
+  struct Measures {
+    std::int64_t samples = 0, height = 0, width = 0, context_tokens = 0;
+  };
+
   /// x [B, C, H, W] at the noise levels that network times [B] tell of -> [B, C, H, W], or twice as
   /// many channels with a learned variance.
   virtual at::Tensor forward(const at::Tensor& x, const at::Tensor& times,
@@ -25,6 +31,8 @@ struct DiffusionNetwork : torch::nn::Module {
   virtual std::vector<Parameter> trainable() const = 0;
   /// First values, from Philox(seed, kInit, number in trainable()).
   virtual void initialise(std::uint64_t seed) = 0;
+  /// Adds a forward pass of these measures.
+  virtual void add_work(WorkList& list, const Measures& measures) const = 0;
 };
 
 /// Linear, SiLU, Linear on the sinusoidal embedding of network times.

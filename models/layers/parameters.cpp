@@ -24,6 +24,10 @@ void append_parameters(std::vector<Parameter>& list, const std::string& prefix,
   }
 }
 
+at::ScalarType weights_type(const Recipe& recipe) {
+  return recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+}
+
 NamedTensors named_tensors(const torch::nn::Module& module) {
   NamedTensors tensors;
   for (const auto& item : module.named_parameters()) tensors[item.key()] = item.value();

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/recipe/recipe.h"
 #include "core/types.h"
 
 namespace torch::nn {
@@ -22,6 +23,9 @@ void append_parameter(std::vector<Parameter>& list, const std::string& name,
 /// The same for all parameters of `module`, named PREFIX.name.
 void append_parameters(std::vector<Parameter>& list, const std::string& prefix,
                        const torch::nn::Module& module);
+
+/// Of weights and activations, as run.precision says.
+at::ScalarType weights_type(const Recipe& recipe);
 
 /// All parameters and buffers by name: the tensors themselves, not copies.
 NamedTensors named_tensors(const torch::nn::Module& module);

@@ -74,7 +74,17 @@ at::Tensor mae_loss(const at::Tensor& prediction, const at::Tensor& target, doub
 
 /// Batches: "image" [B, H, W, C], uint8 or normalised floating-point; prepare() adds "ids_shuffle"
 /// [B, L] from Philox(seed, kMask, position) and the denominator "masked".
-class MaeObjective : public Objective, public FeatureExtractor, public Reconstructor {
+///
+/// "reconstruct" measures how well hidden pixels are filled in: "mse" over hidden pixels in [0, 1],
+/// and that of two predictors that learn nothing: "mse_visible_mean", the mean of each sample's
+/// visible pixels, and "mse_nearest_patch", a copy of the nearest visible patch. Masks are those of
+/// the positions, so every model is given the same.
+class MaeObjective : public Objective,
+                     public FeatureExtractor,
+                     public Reconstructor,
+                     public Measurable,
+                     public FineTunable,
+                     public Workload {
  public:
   MaeObjective(const MaeShape& shape, PixelNormalisation pixels, const at::TensorOptions& options);
 
@@ -95,6 +105,12 @@ class MaeObjective : public Objective, public FeatureExtractor, public Reconstru
   std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
   at::Tensor features(const Batch& batch, const std::string& pooling) override;
   Pictures reconstruct(const Batch& batch) override;
+  std::unique_ptr<Measurement> measurement(const std::string& evaluation,
+                                           const MeasurementSetup& setup) override;
+  /// A "vit": all of it by arXiv:2111.06377, table 9, scaled to small datasets; with
+  /// model.probe=true the head alone, by table 10.
+  FineTuning finetuning(RecipeReader& command_line) const override;
+  Work work(const Batch& like) override;
 
  private:
   at::Tensor to_weights_type(const at::Tensor& pixels) const;

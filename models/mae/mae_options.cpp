@@ -1,5 +1,9 @@
 #include "models/mae/mae_options.h"
 
+#include "core/base/nearest_name.h"
+#include "core/torch.h"
+#include "models/layers/parameters.h"
+
 namespace kiln {
 
 bool MaeOptions::resolve() {
@@ -34,6 +38,25 @@ MaeShape MaeOptions::shape(const DatasetInfo& data) const {
   shape.mask_ratio = mask_ratio;
   shape.has_normalised_targets = norm_pix;
   return shape;
+}
+
+std::unique_ptr<Objective> make_mae(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data) {
+  MaeOptions options;
+  reader.read("model", options);
+  if (!options.resolve()) {
+    reader.problem(unknown_name("model.preset", options.preset, vit_preset_names()));
+    return nullptr;
+  }
+  reader.update("model", options);
+  const MaeShape shape = options.shape(data);
+  const std::vector<std::string> problems = shape.problems();
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  auto objective = std::make_unique<MaeObjective>(shape, PixelNormalisation(data.mean, data.std),
+                                                  at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
 }
 
 }  // namespace kiln

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/recipe/recipe_reader.h"
 #include "models/mae/mae.h"
 #include "models/vit/vit_options.h"
 
@@ -36,5 +37,9 @@ struct MaeOptions : VitOptions {
   /// After resolve().
   MaeShape shape(const DatasetInfo& data) const;
 };
+
+/// Row of the table of models.
+std::unique_ptr<Objective> make_mae(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data);
 
 }  // namespace kiln

@@ -65,6 +65,7 @@ struct UNet : DiffusionNetwork {
                      DropoutStream& drop) const override;
   std::vector<Parameter> trainable() const override;
   void initialise(std::uint64_t seed) override;
+  void add_work(WorkList& list, const Measures& measures) const override;
 
   // forward() in parts.
   at::Tensor embed_time(const at::Tensor& times) const;  // [B, T], before the class and SiLU

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/philox.h"
 #include "models/layers/init.h"
+#include "models/layers/workload.h"
 
 namespace kiln {
 namespace {
@@ -217,6 +218,17 @@ at::Tensor ClassifierObjective::scores(const Batch& batch) {
   const at::NoGradGuard no_grad;
   DropoutStream none;
   return logits(pixels_.normalise(batch.at("image")), none, false);
+}
+
+Workload::Work ClassifierObjective::work(const Batch& like) {
+  const std::int64_t B = like.num_samples, L = network_->shape.num_patches();
+  WorkList list(parameters(0));
+  if (network_->classifier.is_probe) list.freeze();
+  list.blocks("blocks", network_->blocks, B, 1 + L);
+  list.module("patch_embed", *network_->patch_embed, B * L);
+  list.unfreeze();
+  list.module("head", *network_->head, B);
+  return std::move(list).work();
 }
 
 }  // namespace kiln

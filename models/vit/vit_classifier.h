@@ -8,6 +8,7 @@
 #include "core/dataset_info.h"
 #include "core/objective.h"
 #include "core/recipe/options.h"
+#include "core/recipe/recipe_reader.h"
 #include "models/capabilities.h"
 #include "models/layers/image_input.h"
 #include "models/layers/parameters.h"
@@ -64,7 +65,10 @@ struct VitClassifier : Vit {
 ///
 /// A probe standardises by the statistics of the micro-batch while training, and by moving ones,
 /// updated from the global batch, in evaluation.
-class ClassifierObjective : public Objective, public FeatureExtractor, public Classifier {
+class ClassifierObjective : public Objective,
+                            public FeatureExtractor,
+                            public Classifier,
+                            public Workload {
  public:
   ClassifierObjective(const ClassifierShape& shape, const ClassifierLoss& loss,
                       PixelNormalisation pixels, const at::TensorOptions& options);
@@ -92,6 +96,7 @@ class ClassifierObjective : public Objective, public FeatureExtractor, public Cl
   std::vector<std::string> poolings() const override { return {"mean", "cls"}; }
   at::Tensor features(const Batch& batch, const std::string& pooling) override;
   at::Tensor scores(const Batch& batch) override;
+  Work work(const Batch& like) override;
 
  private:
   std::vector<Parameter> all_parameters() const;
@@ -140,5 +145,9 @@ struct ClassifierOptions : VitOptions {
   /// After resolve() without problems.
   ClassifierShape shape(const DatasetInfo& data) const;
 };
+
+/// Row of the table of models.
+std::unique_ptr<Objective> make_vit(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data);
 
 }  // namespace kiln

@@ -1,4 +1,6 @@
 #include "core/base/nearest_name.h"
+#include "core/torch.h"
+#include "models/layers/parameters.h"
 #include "models/vit/vit_classifier.h"
 
 namespace kiln {
@@ -41,6 +43,25 @@ ClassifierShape ClassifierOptions::shape(const DatasetInfo& data) const {
       classifier_shape(encoder, pool == "mean" ? Pool::kMean : Pool::kCls, *classes);
   shape.is_probe = probe;
   return shape;
+}
+
+std::unique_ptr<Objective> make_vit(RecipeReader& reader, const Recipe& recipe,
+                                    const DatasetInfo& data) {
+  ClassifierOptions options;
+  reader.read("model", options);
+  std::vector<std::string> problems;
+  options.resolve(data, problems);
+  reader.update("model", options);
+  if (problems.empty()) problems = options.shape(data).problems();
+  for (const std::string& problem : problems) reader.problem(problem);
+  if (!problems.empty()) return nullptr;
+  const ClassifierLoss loss{
+      options.label_smoothing, {options.mixup, options.cutmix}, recipe.optimizer.layer_decay};
+  auto objective = std::make_unique<ClassifierObjective>(options.shape(data), loss,
+                                                         PixelNormalisation(data.mean, data.std),
+                                                         at::TensorOptions(weights_type(recipe)));
+  objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
+  return objective;
 }
 
 }  // namespace kiln

@@ -196,12 +196,12 @@ TEST_F(Pipeline, RefusesASamplerThatDoesNotFit) {
 }
 
 TEST_F(Pipeline, RefusesModelsOfAnotherKind) {
-  expect_error({"sample", autoencoder_}, 2, "is no diffusion model");
+  expect_error({"sample", autoencoder_}, 2, "draws no pictures");
   expect_error(
       {"encode", diffusion_, "--data", tiny_images().string(), "--out", (folder_ / "out").string()},
-      2, "is no autoencoder");
+      2, "encodes neither images nor texts");
   expect_error({"eval", "fid", diffusion_}, 2, "eval.path=DATASET is missing");
-  expect_error({"eval", "likelihood", autoencoder_}, 2, "diffusion models");
+  expect_error({"eval", "likelihood", autoencoder_}, 2, "no likelihood");
 }
 
 TEST_F(Pipeline, RefusesToDecodeWithoutAnAutoencoder) {

@@ -119,7 +119,7 @@ TEST_P(OptimizerDevice, TakesMemoryAlignedForAFloatAlone) { expect_host_bits(Get
 
 INSTANTIATE_TEST_SUITE_P(Rules, OptimizerDevice,
                          testing::Values(Rule::kAdamW, Rule::kAdam, Rule::kAdamax, Rule::kRmsprop,
-                                         Rule::kBertAdam, Rule::kLamb, Rule::kLars, Rule::kLarc,
+                                         Rule::kUncorrectedAdam, Rule::kLamb, Rule::kLars, Rule::kLarc,
                                          Rule::kSgd));
 
 TEST(OptimizerDevice, KeepsBoundsAndLeavesFrozenSegmentsAlone) {

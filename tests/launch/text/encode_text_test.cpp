@@ -8,7 +8,7 @@
 
 #include "core/torch.h"
 #include "data/store/dataset.h"
-#include "launch/trained/text_model.h"
+#include "launch/trained/tokenizer_files.h"
 #include "models/bert/bert_objective.h"
 #include "tests/launch/fixtures/text_fixture.h"
 
@@ -89,11 +89,11 @@ at::Tensor row_of(const Dataset& dataset, std::int64_t id, const std::string& fi
 }
 
 /// Compares a sample with the network's states for the text alone, without padding.
-void expect_states(const TextModel& model, const Dataset& dataset, std::int64_t id,
+void expect_states(const TrainedModel& model, const Tokenizer& tokenizer, const Dataset& dataset, std::int64_t id,
                    const std::string& text) {
   const at::NoGradGuard no_grad;
-  const Vocabulary& vocabulary = model.tokenizer->vocabulary();
-  std::vector<std::int32_t> words = TokenEncoder(*model.tokenizer).encode(text);
+  const Vocabulary& vocabulary = tokenizer.vocabulary();
+  std::vector<std::int32_t> words = TokenEncoder(tokenizer).encode(text);
   if (std::ssize(words) > kLength - 2) words.resize(kLength - 2);
   std::vector<std::int64_t> ids = {vocabulary.cls()};
   ids.insert(ids.end(), words.begin(), words.end());
@@ -125,16 +125,17 @@ TEST_F(EncodeText, GivesTheNetworksStatesWithAndWithoutPooler) {
     EXPECT_EQ(result["samples"], lines.size());
     const Dataset dataset(folder_ / pairs);
     EXPECT_EQ(dataset.num_shards(), 2);
-    const TextModel model = open_text_model({.path = of.string(), .overrides = {}});
-    TokenEncoder encoder(*model.tokenizer);
+    const TrainedModel model = TrainedModel::open({.path = of.string(), .reads_data = false});
+    const auto tokenizer = tokenizer_of(model).tokenizer;
+    TokenEncoder encoder(*tokenizer);
     EXPECT_EQ(result["cut"], std::ranges::count_if(lines, [&](const std::string& line) {
                 return std::ssize(encoder.encode(line)) > kLength - 2;
               }));
     for (const std::int64_t id : {0, 1, 2, 60, 63, 64, 2047, 2048, 2099}) {
-      expect_states(model, dataset, id, lines[static_cast<std::size_t>(id)]);
+      expect_states(model, *tokenizer, dataset, id, lines[static_cast<std::size_t>(id)]);
     }
     const auto& facts = dataset.manifest().attributes;
-    EXPECT_EQ(facts.at("tokenizer_hash"), model.tokenizer->hash());
+    EXPECT_EQ(facts.at("tokenizer_hash"), tokenizer->hash());
     EXPECT_EQ(facts.at("weights_hash"), result["weights_hash"]);
     EXPECT_EQ(facts.at("pool"), pairs == "none" ? "mean" : "pooler");
   }
@@ -185,7 +186,7 @@ TEST_F(EncodeText, RefusesWhatItCannotEncode) {
   expect_error(encode(folder_, lines, "out"), 2, "neither a run");
   const fs::path mae = folder_ / "mae";
   must_run(train(0, mae, {"train.stop_after=1"}));
-  expect_error(encode(mae, lines, "out"), 2, "is no autoencoder, nor BERT");
+  expect_error(encode(mae, lines, "out"), 2, "encodes neither images nor texts");
 }
 
 TEST_F(EncodeText, RefusesTextOfAnotherTokenizer) {
