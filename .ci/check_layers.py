@@ -32,7 +32,8 @@ ROOMS = {
     "data": ["", "store", "tokenizer", "images", "views", "text", "latents", "kinds.h", "kinds.cpp",
              "importers", "maintenance"],
     "models": ["kernels", "kernels/device", "operators", "capabilities.h", "layers", "measures",
-               "interchange", FAMILIES, ""],
+               "interchange", "contrast",
+               FAMILIES, ""],
     "launch": ["run", "trained", "generate", "evaluate", "train", "interchange", "report", "supervise",
                "bench", "doctor", "commands", ""],
 }

@@ -113,17 +113,20 @@ class CriticLoader final : public Loader {
   std::vector<Batch> next() override {
     std::vector<Batch> batches;
     for (std::int64_t m = 0; m < kBatch / kMicroBatch; ++m) {
-      Batch batch;
-      batch.micro_batch = m;
-      batch.num_samples = kMicroBatch;
-      batch.first_position = samples_seen_ + m * kMicroBatch;
-      const std::int64_t number = 1000 + 2 * batch.first_position;
-      batch.tensors["x"] = normal({kMicroBatch, 4, kSize, kSize}, number);
-      batch.tensors["made"] = normal({kMicroBatch, 4, kSize, kSize}, number + 1) * 0.5 + 0.5;
-      batches.push_back(std::move(batch));
+      batches.push_back(read(samples_seen_, m));
     }
     samples_seen_ += kBatch;
     return batches;
+  }
+  Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override {
+    Batch batch;
+    batch.micro_batch = micro_batch;
+    batch.num_samples = kMicroBatch;
+    batch.first_position = samples_seen + micro_batch * kMicroBatch;
+    const std::int64_t number = 1000 + 2 * batch.first_position;
+    batch.tensors["x"] = normal({kMicroBatch, 4, kSize, kSize}, number);
+    batch.tensors["made"] = normal({kMicroBatch, 4, kSize, kSize}, number + 1) * 0.5 + 0.5;
+    return batch;
   }
   bool is_ready_within(double) override { return true; }
   std::int64_t num_samples() const override { return 1000; }
