@@ -33,3 +33,14 @@ set_tests_properties(launch_diffusion_learning_test PROPERTIES PROCESSORS 2)
 kiln_test(launch/text/bert_learning_test.cpp LIBS kiln::test_run TIMEOUT 7200 LABELS full)
 add_dependencies(launch_text_bert_learning_test kiln)
 set_tests_properties(launch_text_bert_learning_test PROPERTIES PROCESSORS 2)
+
+# A family of a program of its own, through all commands.
+add_executable(kiln_toy support/toy_family/main.cpp support/toy_family/toy_capabilities.cpp
+  support/toy_family/toy_twins.cpp)
+set_target_properties(kiln_toy PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_link_libraries(kiln_toy PRIVATE kiln::launch kiln::flags)
+kiln_use_precompiled(kiln_toy kiln_pch)
+kiln_test(launch/toy_family_test.cpp DEPS data LIBS kiln::test_run TIMEOUT 400 LABELS no_sanitizer)
+target_compile_definitions(launch_toy_family_test PRIVATE KILN_TOY="$<TARGET_FILE:kiln_toy>")
+add_dependencies(launch_toy_family_test kiln kiln_toy)
+set_tests_properties(launch_toy_family_test PROPERTIES PROCESSORS 2)
