@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
+#include "dist/mpi/mpi_parameters.h"
+
 // Runs one GoogleTest program as several ranks. Only rank 0 prints, and the job fails if a test
 // failed on any rank.
 int main(int argc, char** argv) {
+  kiln::set_rank_parameters();
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
   testing::InitGoogleTest(&argc, argv);
