@@ -1,5 +1,3 @@
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -7,15 +5,12 @@
 
 #include "core/base/error.h"
 #include "data/views/blur.h"
+#include "data/views/passes.h"
 
 namespace kiln {
 namespace {
 
-// Weights of the middle and of each distance from it; they add up to 1 with 14 fractional bits.
-constexpr int kWeightBits = 14;
-constexpr int kMiddleBits = 7;  // fractional bits between the passes
-
-std::vector<std::int32_t> gaussian_weights(double sigma, std::int64_t reach) {
+GaussianWeights gaussian_weights(double sigma, std::int64_t reach) {
   std::vector<double> exact(static_cast<std::size_t>(reach + 1));
   double sum = 0.0;
   for (std::size_t x = 0; x < exact.size(); ++x) {
@@ -23,7 +18,7 @@ std::vector<std::int32_t> gaussian_weights(double sigma, std::int64_t reach) {
     exact[x] = std::exp(-0.5 * scaled * scaled);
     sum += x == 0 ? exact[x] : 2.0 * exact[x];
   }
-  std::vector<std::int32_t> weights;
+  GaussianWeights weights;
   std::int32_t outside = 0;
   for (const double weight : exact) {
     weights.push_back(static_cast<std::int32_t>(std::lround(weight / sum * (1 << kWeightBits))));
@@ -32,42 +27,6 @@ std::vector<std::int32_t> gaussian_weights(double sigma, std::int64_t reach) {
   weights[0] = (1 << kWeightBits) - outside;
   return weights;
 }
-
-using Line = const std::int16_t*;
-
-struct Sums {
-  __m256i first, second;  // columns 0-3 8-11 | 4-7 12-15
-};
-
-// At 16 columns, the sum over lines[k] of weights[|k - reach|] * lines[k]: 2 reach + 1 lines.
-Sums weigh(const Line* lines, const std::vector<std::int32_t>& weights, std::int64_t at) {
-  const auto reach = std::ssize(weights) - 1;
-  const auto load = [&](std::int64_t line) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lines[line] + at));
-  };
-  Sums sums = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-  const auto add = [&](__m256i a, __m256i b, std::int32_t weight) {
-    const __m256i both = _mm256_set1_epi16(static_cast<std::int16_t>(weight));
-    sums.first = _mm256_add_epi32(sums.first, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), both));
-    sums.second =
-        _mm256_add_epi32(sums.second, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), both));
-  };
-  add(load(reach), _mm256_setzero_si256(), weights[0]);
-  for (std::int64_t k = 1; k <= reach; ++k) {
-    add(load(reach - k), load(reach + k), weights[static_cast<std::size_t>(k)]);
-  }
-  return sums;
-}
-
-template <int kBits>
-__m256i round_off(const Sums& sums) {
-  const auto round = [](__m256i sum) {
-    return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (kBits - 1))), kBits);
-  };
-  return _mm256_packs_epi32(round(sums.first), round(sums.second));
-}
-
-constexpr std::int64_t kLanes = 16;
 
 std::int64_t whole_lanes(std::int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
@@ -81,7 +40,7 @@ std::int64_t seen_at(std::int64_t place, std::int64_t size, BlurEdge edge) {
 class GaussianBlur {
  public:
   GaussianBlur(std::uint8_t* pixels, std::int64_t width, std::int64_t height, std::int64_t channels,
-               BlurEdge edge, std::vector<std::int32_t> weights)
+               BlurEdge edge, GaussianWeights weights)
       : pixels_(pixels),
         width_(width),
         height_(height),
@@ -108,11 +67,7 @@ class GaussianBlur {
         copy_pixel(from, -i, first);
         copy_pixel(from, width_ - 1 + i, first);
       }
-      for (std::int64_t x = 0; x < stride_; x += kLanes) {
-        _mm256_storeu_si256(
-            reinterpret_cast<__m256i*>(narrow + x),
-            round_off<kWeightBits - kMiddleBits>(weigh(lines_.data(), weights_, x)));
-      }
+      weigh_lines(lines_.data(), weights_, stride_, narrow);
     }
   }
 
@@ -123,16 +78,7 @@ class GaussianBlur {
         const std::int64_t row = seen_at(y + k - reach_, height_, edge_);
         lines_[static_cast<std::size_t>(k)] = row < 0 ? black.data() : narrow + row * stride_;
       }
-      std::uint8_t* out = pixels_ + y * row_;
-      for (std::int64_t x = 0; x < row_; x += kLanes) {
-        const __m256i words =
-            round_off<kWeightBits + kMiddleBits>(weigh(lines_.data(), weights_, x));
-        alignas(16) std::uint8_t bytes[kLanes];
-        _mm_store_si128(
-            reinterpret_cast<__m128i*>(bytes),
-            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
-        std::copy_n(bytes, std::min(kLanes, row_ - x), out + x);
-      }
+      weigh_lines(lines_.data(), weights_, row_, pixels_ + y * row_);
     }
   }
 
@@ -149,9 +95,9 @@ class GaussianBlur {
   std::uint8_t* pixels_;
   std::int64_t width_, height_, channels_;
   BlurEdge edge_;
-  std::vector<std::int32_t> weights_;
+  GaussianWeights weights_;
   std::int64_t reach_, row_, stride_;
-  std::vector<Line> lines_;
+  std::vector<const std::int16_t*> lines_;
 };
 
 }  // namespace

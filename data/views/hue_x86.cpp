@@ -1,4 +1,4 @@
-#include "data/views/colour.h"
+#include "data/views/passes.h"
 #include "data/views/rgb_lanes.h"
 
 namespace kiln {
@@ -9,13 +9,6 @@ struct HsvLanes {
   __m256i h, s, v;
 };
 
-// Where the channels' largest value is V, their middle one M and the smallest m:
-//   S = 255 (V - m) / V
-//   t = (V - M) / (V - m)
-//   H = 255 / 6 * (1 - t, -1 + t | 3 - t, 1 + t | 5 - t, 3 + t),
-// first where the largest is red, second green, last blue; of each two, the first where the
-// smallest is the channel before the largest on the circle. Divisions are rounded to fp32, H and S
-// truncated; this gives Pillow's H for each of the 2^24 colours.
 HsvLanes to_hsv(const RgbLanes& rgb) {
   const __m256i one = _mm256_set1_epi32(1);
   const __m256i v = _mm256_max_epi32(_mm256_max_epi32(rgb.r, rgb.g), rgb.b);
@@ -49,10 +42,6 @@ HsvLanes to_hsv(const RgbLanes& rgb) {
           v};
 }
 
-// With i = floor(6 H / 255) and f what is left of it, in 255ths,
-//   P = V - V S / 255,  W = V - V S F / 255^2,  F = f where i is odd and 255 - f where it is even,
-// rounded. (R, G, B) is (V W P), (W V P), (P V W), (P W V), (W P V), (V P W) for i = 0 to 5, and
-// for 6 as for 0.
 __m256i to_rgb(const HsvLanes& hsv) {
   const __m256i full = _mm256_set1_epi32(255);
   const __m256i six_h = _mm256_mullo_epi32(hsv.h, _mm256_set1_epi32(6));
@@ -86,9 +75,7 @@ __m256i to_rgb(const HsvLanes& hsv) {
 
 }  // namespace
 
-void adjust_hue(const Pixels& pixels, float turns) {
-  if (pixels.channels == 1) return;
-  const auto steps = static_cast<std::int32_t>(turns * 255.0);
+void turn_hue(std::int32_t steps, const Pixels& pixels) {
   for_rgb_lanes(pixels.data, pixels.count, [&](const RgbLanes& rgb) {
     HsvLanes hsv = to_hsv(rgb);
     hsv.h =
