@@ -60,19 +60,30 @@ void print(const Json& json, const std::string& prefix = "") {
   }
 }
 
-Json measure(World& world, TrainingSetup& setup, const BenchArgs& args) {
-  if (args.what == "step") return bench_step(world, setup, args.repeats);
-  if (args.what == "profile") return bench_profile(world, setup, args.repeats);
-  if (args.what == "comm") return bench_comm(world, setup, args.repeats);
-  if (args.what == "kernels") return bench_kernels(world, setup, args.repeats);
-  if (args.what == "loader") return bench_loader(world, setup, args.repeats);
-  if (args.what == "checkpoint") return bench_checkpoint(world, setup, args.repeats);
-  throw usage_error("{}", unknown_name("bench", args.what,
-                                       {"step", "profile", "comm", "kernels", "loader",
-                                        "checkpoint", "startup", "recovery"}));
+const Bench& find_bench(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Bench& row : bench_table()) {
+    if (row.name == name) return row;
+    names.push_back(row.name);
+  }
+  throw usage_error("{}", unknown_name("bench", name, names));
 }
 
 }  // namespace
+
+const std::vector<Bench>& bench_table() {
+  static const std::vector<Bench> table = {
+      {"step", "training steps against the peak of matrix products", bench_step},
+      {"profile", "where the time of those steps goes", bench_profile},
+      {"comm", "all-reduce", bench_comm},
+      {"kernels", "fused operators beside their plain versions", bench_kernels},
+      {"loader", "reading and decoding", bench_loader},
+      {"checkpoint", "stall and bandwidth", bench_checkpoint},
+      {"startup", "to the first step", nullptr, bench_startup},
+      {"recovery", "from the kill of a rank to the next step", nullptr, bench_recovery},
+  };
+  return table;
+}
 
 CommandResult bench(const BenchArgs& args) {
   const auto finish = [&](Json figures, int rank) {
@@ -80,14 +91,14 @@ CommandResult bench(const BenchArgs& args) {
     if (rank == 0) print(figures);
     return CommandResult{ExitCode::kDone, figures};
   };
-  if (args.what == "startup") return finish(bench_startup(args), 0);
-  if (args.what == "recovery") return finish(bench_recovery(args), 0);
+  const Bench& row = find_bench(args.what);
+  if (row.alone) return finish(row.alone(args), 0);
   RecipeReader reader = RecipeReader::from_file(args.recipe, args.overrides);
   TrainingSetup setup = args.what == "loader" ? read_loader_setup(std::move(reader))
                                               : read_training_setup(std::move(reader));
   return run_in_world(setup.recipe.parallel.timeout_s, [&](World& world) {
     use_threads(setup.recipe, world);
-    Json figures = measure(world, setup, args);
+    Json figures = row.measure(world, setup, args.repeats);
     figures["ranks"] = world.size();
     figures["cores_per_rank"] = world.cores();
     return finish(std::move(figures), world.rank());

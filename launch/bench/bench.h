@@ -15,8 +15,8 @@ namespace kiln {
 
 /// How `kiln bench` was called.
 struct BenchArgs {
-  std::string what;    // step | profile | comm | kernels | loader | checkpoint | startup | recovery
-  std::string recipe;  // TOML
+  std::string what;                    // of bench_table()
+  std::string recipe;                  // TOML
   std::vector<std::string> overrides;  // section.key=value
   std::int64_t repeats = 20;
   std::int64_t ranks = 2;  // that recovery starts
@@ -28,14 +28,24 @@ CommandResult bench(const BenchArgs& args);
 
 using Json = nlohmann::ordered_json;
 
+/// A row of the table of benchmarks. One of the two functions is there: `measure`, collective, is given
+/// the recipe as objects; `alone` starts programs of its own.
+struct Bench {
+  std::string name;
+  std::string summary;  // of `kiln bench --help`
+  Json (*measure)(World& world, TrainingSetup& setup, std::int64_t repeats) = nullptr;
+  Json (*alone)(const BenchArgs& args) = nullptr;
+};
+const std::vector<Bench>& bench_table();
+
 // One file each, collective: the figures of one kind.
 Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_profile(World& world, TrainingSetup& setup, std::int64_t repeats);
-Json bench_comm(World& world, const TrainingSetup& setup, std::int64_t repeats);
-Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeats);
+Json bench_comm(World& world, TrainingSetup& setup, std::int64_t repeats);
+Json bench_kernels(World& world, TrainingSetup& setup, std::int64_t repeats);
 Json bench_loader(World& world, TrainingSetup& setup, std::int64_t repeats);
-Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats);
-/// Starts programs of its own, alone.
+Json bench_checkpoint(World& world, TrainingSetup& setup, std::int64_t repeats);
+// Alone.
 Json bench_startup(const BenchArgs& args);
 Json bench_recovery(const BenchArgs& args);
 

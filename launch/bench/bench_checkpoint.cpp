@@ -46,7 +46,7 @@ Spread disk_rate(const std::filesystem::path& folder, std::int64_t num_bytes) {
 
 /// What the loop stands still for, then how long a thread copies: until then the weights must not
 /// change, which the next step's forward and backward outlast.
-Json bench_checkpoint(World& world, const TrainingSetup& setup, std::int64_t repeats) {
+Json bench_checkpoint(World& world, TrainingSetup& setup, std::int64_t repeats) {
   const auto folder = std::filesystem::path(setup.recipe.run.dir) / "bench_checkpoint";
   std::optional<RunFolder> held;
   if (world.rank() == 0) held.emplace(RunFolder::open(folder));

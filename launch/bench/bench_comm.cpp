@@ -44,7 +44,7 @@ Json both_modes(World& world, const TrainingSetup& setup, std::int64_t repeats) 
 
 /// All-reduce of the sizes training sends: small ones, one bucket, the whole gradient; and the
 /// exchange of a step in both modes.
-Json bench_comm(World& world, const TrainingSetup& setup, std::int64_t repeats) {
+Json bench_comm(World& world, TrainingSetup& setup, std::int64_t repeats) {
   std::int64_t parameters = 0;
   for (const Parameter& parameter : setup.objective->parameters(0)) {
     parameters += parameter.tensor.numel();

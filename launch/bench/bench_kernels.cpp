@@ -72,7 +72,7 @@ class Race {
 }  // namespace
 
 /// The operators of models/operators/fused.h, forward and backward, beside their plain versions.
-Json bench_kernels(World& world, const TrainingSetup& setup, std::int64_t repeats) {
+Json bench_kernels(World& world, TrainingSetup& setup, std::int64_t repeats) {
   const Sizes sizes = sizes_of(setup);
   const std::int64_t B = sizes.B, L = sizes.L, D = sizes.D, heads = sizes.heads;
   const at::Device device = choose_device(setup.recipe.run.device, world);

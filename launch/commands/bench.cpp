@@ -10,14 +10,11 @@ namespace kiln {
 std::function<CommandResult()> declare_bench(CLI::App& app) {
   auto args = std::make_shared<BenchArgs>();
   args->recipe = "configs/mae_tiny_fashion.toml";
-  app.add_option(
-         "what", args->what,
-         "step: training steps against the peak of matrix products; profile: where the time of "
-         "those steps goes; comm: all-reduce; "
-         "kernels: fused operators beside their plain versions; "
-         "loader: reading and decoding; checkpoint: stall and bandwidth; startup: to the "
-         "first step; recovery: from the kill of a rank to the next step.")
-      ->required();
+  std::string kinds;
+  for (const Bench& row : bench_table()) {
+    kinds += (kinds.empty() ? "" : "; ") + row.name + ": " + row.summary;
+  }
+  app.add_option("what", args->what, kinds + ".")->required();
   app.add_option("recipe", args->recipe, "What to measure with; default the tiny autoencoder.");
   app.add_option("overrides", args->overrides, "section.key=value, over the recipe.");
   app.add_option("--repeats", args->repeats, "Measurements.")->check(CLI::Range(3, 100000));

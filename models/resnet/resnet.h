@@ -9,6 +9,7 @@
 #include "core/types.h"
 #include "models/layers/batch_norm.h"
 #include "models/layers/conv.h"
+#include "models/layers/workload.h"
 
 // B samples, C channels, H x W pixels, D width of the features.
 
@@ -65,6 +66,10 @@ struct ResNet : torch::nn::Module {
   std::shared_ptr<BatchNorm> bn1;
   std::vector<std::vector<std::shared_ptr<ResidualBlock>>> stages;
 };
+
+/// A forward pass over `samples` pictures.
+void add_work(WorkList& list, const ResNet& network, std::int64_t samples, std::int64_t height,
+              std::int64_t width);
 
 /// Mean over the pixels: [B, C, H, W] -> [B, C], fp32 or fp64.
 at::Tensor pooled(const at::Tensor& maps);

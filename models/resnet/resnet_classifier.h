@@ -38,7 +38,10 @@ struct ResNetLoss {
 ///
 /// Batches: "image" [B, H, W, C] and "label" [B]; prepare() adds the denominator "samples". The
 /// batch norms normalise by the micro-batch while training, by the running statistics else.
-class ResNetObjective : public Objective, public FeatureExtractor, public Classifier {
+class ResNetObjective : public Objective,
+                        public FeatureExtractor,
+                        public Classifier,
+                        public Workload {
  public:
   ResNetObjective(const ResNetShape& shape, std::int64_t num_classes, const ResNetLoss& loss,
                   PixelNormalisation pixels, const at::TensorOptions& options);
@@ -60,6 +63,7 @@ class ResNetObjective : public Objective, public FeatureExtractor, public Classi
   std::vector<std::string> poolings() const override { return {"mean"}; }
   at::Tensor features(const Batch& batch, const std::string& pooling) override;
   at::Tensor scores(const Batch& batch) override;
+  Work work(const Batch& like) override;
 
  private:
   at::Tensor input(const at::Tensor& images) const;  // [B, H, W, C] -> [B, C, H, W]

@@ -26,6 +26,7 @@ kiln_test(models/measures/principal_components_test.cpp DEPS models)
 kiln_test(models/measures/probe_test.cpp DEPS models)
 kiln_test(models/resnet/resnet_test.cpp DEPS models)
 kiln_test(models/vit/vit_classifier_test.cpp DEPS models)
+kiln_test(models/work_test.cpp DEPS models)
 add_dependencies(models_parity_test parity)
 # KILN_PYTHON names an interpreter that has torch and transformers.
 add_test(NAME interchange_transformers COMMAND sh -c
