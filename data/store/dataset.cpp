@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/report/log.h"
+#include "data/store/labels.h"
 
 namespace kiln {
 namespace {
@@ -56,12 +57,26 @@ Dataset::Dataset(const std::filesystem::path& path, FieldPaths mapping)
     read_foreign(hdf5_files(path));
   }
   number_samples();
+  check_fields();
 }
 
 Dataset::Dataset(const std::vector<std::filesystem::path>& files, FieldPaths mapping)
     : mapping_(std::move(mapping)) {
   read_foreign(files);
   number_samples();
+  check_fields();
+}
+
+void Dataset::check_fields() const {
+  const auto label = manifest_.fields.find("label");
+  if (label == manifest_.fields.end()) return;
+  const auto place = mapping_.find("label");
+  const std::string where = place == mapping_.end()
+                                ? folder_.string()
+                                : (folder_ / manifest_.shards.front().file).string();
+  check_label_field(label->second,
+                    fmt::format("'{}', field 'label'{}", where,
+                                place == mapping_.end() ? "" : " ('" + place->second + "')"));
 }
 
 void Dataset::number_samples() {

@@ -53,6 +53,7 @@ class Dataset {
 
   void read_foreign(const std::vector<std::filesystem::path>& files);
   void check_files() const;
+  void check_fields() const;
   void number_samples();
 
   std::filesystem::path folder_;

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "core/base/error.h"
@@ -26,7 +28,24 @@ int open_or_throw(const std::string& path, int flags, mode_t mode = 0644) {
 }  // namespace
 
 File File::open_read(const std::filesystem::path& path) {
-  return {open_or_throw(path.string(), O_RDONLY), path.string()};
+  // Opening a pipe would wait for its writer.
+  File file(open_or_throw(path.string(), O_RDONLY | O_NONBLOCK), path.string());
+  struct stat status = {};
+  if (::fstat(file.descriptor_, &status) != 0) throw file_error("stat", path.string());
+  if (S_ISDIR(status.st_mode)) throw data_error("'{}' is a folder, not a file", path.string());
+  if (!S_ISREG(status.st_mode)) {
+    throw data_error(
+        "'{}' is a pipe or a device: it is read at several places, so write it to a file first",
+        path.string());
+  }
+  return file;
+}
+File File::open_temporary() {
+  std::string path = (std::filesystem::temp_directory_path() / "kiln-XXXXXX").string();
+  const int descriptor = ::mkostemp(path.data(), O_CLOEXEC);
+  if (descriptor < 0) throw file_error("create", path);
+  ::unlink(path.c_str());
+  return {descriptor, path};
 }
 File File::open_write(const std::filesystem::path& path) {
   return {open_or_throw(path.string(), O_RDWR), path.string()};
@@ -92,19 +111,31 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
   const std::filesystem::path partial = path.string() + ".partial";
   ::close(open_or_throw(partial.string(), O_WRONLY | O_CREAT | O_TRUNC));
-  const File file = File::open_write(partial);
-  file.write_at(text.data(), std::ssize(text), 0);
-  file.sync();
+  const RemoveOnFailure guard(partial);
+  {
+    const File file = File::open_write(partial);
+    file.write_at(text.data(), std::ssize(text), 0);
+    file.sync();
+  }
   rename_durably(partial, path);
+}
+
+RemoveOnFailure::~RemoveOnFailure() {
+  std::error_code code;
+  if (std::uncaught_exceptions() > num_exceptions_) std::filesystem::remove(path_, code);
 }
 
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw file_error("rename to", to.string());
   const std::string folder = to.has_parent_path() ? to.parent_path().string() : ".";
   const int descriptor = open_or_throw(folder, O_RDONLY | O_DIRECTORY);
-  ::fsync(
-      descriptor);  // some file systems cannot flush a folder: then the rename itself is durable
+  const bool is_flushed = ::fsync(descriptor) == 0;
+  const int error = errno;
   ::close(descriptor);
+  // Some file systems cannot flush a folder: then the rename itself is durable.
+  if (is_flushed || error == EINVAL || error == ENOTSUP) return;
+  errno = error;
+  throw file_error("flush the folder", folder);
 }
 
 }  // namespace kiln

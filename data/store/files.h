@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -12,7 +13,10 @@ namespace kiln {
 /// A file descriptor. All functions throw Error(kData) naming the file and the system's reason.
 class File {
  public:
+  /// Plain files only: a pipe or a device could wait forever, or end nowhere.
   static File open_read(const std::filesystem::path& path);
+  /// An empty file without a name, for reading and writing; gone with this object.
+  static File open_temporary();
   /// An existing file, for writing parts of it.
   static File open_write(const std::filesystem::path& path);
   ~File();
@@ -31,6 +35,20 @@ class File {
   File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
   int descriptor_ = -1;
   std::string path_;
+};
+
+/// Removes a file that is being made if an exception leaves the scope.
+class RemoveOnFailure {
+ public:
+  explicit RemoveOnFailure(std::filesystem::path path)
+      : path_(std::move(path)), num_exceptions_(std::uncaught_exceptions()) {}
+  ~RemoveOnFailure();
+  RemoveOnFailure(const RemoveOnFailure&) = delete;
+  RemoveOnFailure& operator=(const RemoveOnFailure&) = delete;
+
+ private:
+  std::filesystem::path path_;
+  int num_exceptions_;
 };
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path);

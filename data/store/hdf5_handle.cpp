@@ -1,6 +1,10 @@
 #include "data/store/hdf5_handle.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "core/base/error.h"
+#include "data/store/files.h"
 
 namespace kiln {
 namespace {
@@ -17,13 +21,24 @@ std::string last_reason() {
   // Walking upward begins at the innermost frame and ends at the public function; the first says
   // most.
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_innermost, &innermost);
-  return innermost == text ? text : innermost + "; " + text;
+  text = innermost == text ? text : innermost + "; " + text;
+  // Of a call of the system, whose circumstances fill three lines, the reason is enough.
+  constexpr std::string_view kReason = "error message = '";
+  if (const std::size_t at = text.find(kReason); at != text.npos) {
+    const std::size_t begin = at + kReason.size();
+    return text.substr(begin, text.find('\'', begin) - begin);
+  }
+  std::ranges::replace(text, '\n', ' ');
+  return text;
 }
 
 }  // namespace
 
 std::unique_lock<std::recursive_mutex> hdf5_lock() {
   static std::recursive_mutex mutex;
+  // We close what we open. At exit the library would close once more what it could not (a full
+  // disk), and crashes.
+  [[maybe_unused]] static const herr_t is_left_alone = H5dont_atexit();
   std::unique_lock lock(mutex);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   return lock;
@@ -39,11 +54,17 @@ H5Handle::~H5Handle() {
   close_(id_);
 }
 
+void H5Handle::close(const std::string& what) {
+  const auto lock = hdf5_lock();
+  check_hdf5(close_(std::exchange(id_, -1)), what);
+}
+
 void check_hdf5(herr_t status, const std::string& what) {
   if (status < 0) throw data_error("{}: HDF5 says: {}", what, last_reason());
 }
 
 H5Handle open_hdf5(const std::filesystem::path& path) {
+  File::open_read(path);  // its messages are clearer, and it refuses what is no plain file
   const auto lock = hdf5_lock();
   const std::string what = fmt::format("cannot open '{}' as an HDF5 file", path.string());
   const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
@@ -89,21 +110,9 @@ H5Handle hdf5_type(DType type) {
   return half;
 }
 
-DType dtype_of(hid_t dataset, const std::string& what) {
-  const H5Handle found(H5Dget_type(dataset), H5Tclose, what);
-  for (const DType type : {DType::kUInt8, DType::kUInt16, DType::kUInt32, DType::kInt32,
-                           DType::kInt64, DType::kUInt64, DType::kFloat16, DType::kFloat32}) {
-    if (H5Tequal(found.get(), hdf5_type(type).get()) > 0) return type;
-  }
-  throw data_error(
-      "{}: its values have a type that is not read: expected little-endian uint8, uint16, uint32, "
-      "int32, int64, float16 or float32; rewrite it with one of these",
-      what);
-}
-
 std::vector<std::int64_t> shape_of(hid_t dataset) {
   const H5Handle space(H5Dget_space(dataset), H5Sclose, "cannot read a shape");
-  const int num_dims = H5Sget_simple_extent_ndims(space.get());
+  const int num_dims = std::max(H5Sget_simple_extent_ndims(space.get()), 0);
   std::vector<hsize_t> dims(static_cast<std::size_t>(num_dims));
   if (num_dims > 0) H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
   return {dims.begin(), dims.end()};
@@ -124,8 +133,8 @@ bool hdf5_is_dataset(hid_t file, const std::string& path, const std::string& wha
   // A data set of a newer HDF5 with libver="latest" may have a layout that an older one cannot read.
   const H5Handle object(
       H5Oopen(file, path.c_str(), H5P_DEFAULT), H5Oclose,
-      fmt::format("{}: '{}' cannot be opened by HDF5 {}.{}.{} (was it written by a newer "
-                  "one? Then write it with libver=\"v110\")",
+      fmt::format("{}: '{}' cannot be opened by HDF5 {}.{}.{} (is it a link that leads nowhere? Or "
+                  "was it written by a newer one? Then write it with libver=\"v110\")",
                   what, path, major, minor, release));
   return H5Iget_type(object.get()) == H5I_DATASET;
 }

@@ -37,6 +37,8 @@ class H5Handle {
     return *this;
   }
   hid_t get() const { return id_; }
+  /// Closes now. What was written may reach the disk only here: throws Error(kData) if it does not.
+  void close(const std::string& what);
 
  private:
   hid_t id_ = -1;
@@ -53,9 +55,6 @@ H5Handle create_hdf5(const std::filesystem::path& path);
 
 /// Type of the library for values of ours, little-endian as on disk.
 H5Handle hdf5_type(DType type);
-/// Throws Error(kData) naming `what` if the data set's type is none of ours (big-endian,
-/// compound...).
-DType dtype_of(hid_t dataset, const std::string& what);
 std::vector<std::int64_t> shape_of(hid_t dataset);
 bool hdf5_exists(hid_t file, const std::string& path);
 /// Of what hdf5_exists(). Throws Error(kData) naming `what` where it cannot be opened.

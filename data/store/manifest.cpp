@@ -1,7 +1,11 @@
 #include "data/store/manifest.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/base/checked.h"
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "data/store/files.h"
@@ -31,6 +35,39 @@ FieldInfo field_from_json(const Json& json) {
   field.is_aside = json.value("aside", false);
   if (!field.is_ragged) field.shape = json.at("shape").get<std::vector<std::int64_t>>();
   return field;
+}
+
+/// What others rely on when they compute with these numbers.
+void check_numbers(const Manifest& manifest) {
+  for (const auto& [name, field] : manifest.fields) {
+    std::vector<std::int64_t> factors = field.shape;
+    factors.push_back(size_bytes(field.dtype));
+    if (std::ranges::any_of(field.shape, [](std::int64_t dim) { return dim < 1; }) ||
+        !checked_product(factors)) {
+      throw data_error("field '{}' has the shape [{}]: expected numbers from 1 up", name,
+                       fmt::join(field.shape, ", "));
+    }
+  }
+  for (const ShardInfo& shard : manifest.shards) {
+    if (shard.num_samples < 0)
+      throw data_error("'{}' has {} samples", shard.file, shard.num_samples);
+    for (const auto& [name, field] : manifest.fields) {
+      const auto rows = shard.rows.find(name);
+      if (rows == shard.rows.end() || rows->second < 0 || !shard.hashes.contains(name) ||
+          (!field.is_aside && rows->second != shard.num_samples)) {
+        throw data_error("'{}' does not say {} rows and a hash of field '{}'", shard.file,
+                         shard.num_samples, name);
+      }
+    }
+  }
+  for (const char* name : {"channels", "max_pixels"}) {
+    const auto found = manifest.attributes.find(name);
+    if (found == manifest.attributes.end()) continue;
+    const std::string& text = found->second;
+    if (text.empty() || text.size() > 15 || text.find_first_not_of("0123456789") != text.npos) {
+      throw data_error("attribute '{}' is '{}'; expected a number", name, text);
+    }
+  }
 }
 
 }  // namespace
@@ -86,13 +123,19 @@ Manifest manifest_from_json(const Json& json) {
   manifest.provenance = json.value("provenance", std::map<std::string, std::string>());
   for (const Json& shard : json.at("shards")) {
     manifest.shards.push_back(shard_from_json(shard));
-    manifest.num_samples += manifest.shards.back().num_samples;
+    manifest.num_samples =
+        checked_sum(manifest.num_samples, manifest.shards.back().num_samples).value_or(-1);
   }
   if (const auto stated = json.at("num_samples").get<std::int64_t>();
       stated != manifest.num_samples) {
     throw data_error("it states {} samples but its shards have {}", stated, manifest.num_samples);
   }
+  check_numbers(manifest);
   return manifest;
+}
+
+std::string json_text(const Json& json) {
+  return json.dump(1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::int64_t FieldInfo::row_values() const {
@@ -107,7 +150,7 @@ std::string Manifest::fingerprint() const {
   for (const ShardInfo& shard : shards) {
     facts["shards"].push_back({shard.num_samples, shard.rows, shard.hashes});
   }
-  const std::string text = facts.dump();
+  const std::string text = facts.dump(-1, ' ', false, Json::error_handler_t::replace);
   Xxh3Stream hash;
   hash.update(text.data(), text.size());
   return hash.digest().hex();
@@ -134,7 +177,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
 void write_manifest(const std::filesystem::path& folder, Manifest manifest) {
   manifest.num_samples = 0;
   for (const ShardInfo& shard : manifest.shards) manifest.num_samples += shard.num_samples;
-  write_file_atomically(folder / "dataset.json", manifest_to_json(manifest).dump(1) + "\n");
+  write_file_atomically(folder / "dataset.json", json_text(manifest_to_json(manifest)) + "\n");
 }
 
 }  // namespace kiln

@@ -50,6 +50,11 @@ void describe(Column& column) {
   if (layout.num_rows < 0 || !column.data.row_shape().empty()) {
     throw data_error("{}: a ragged field needs flat data and at least one offset", column.what);
   }
+  if (column.offsets->dtype() != DType::kUInt64 || !column.offsets->row_shape().empty()) {
+    throw data_error("{}: its offsets are {} [{}]; expected uint64, one for each row and the end",
+                     column.what, name(column.offsets->dtype()),
+                     fmt::join(column.offsets->row_shape(), ", "));
+  }
 }
 
 void check_expected(const Column& column, const FieldInfo& expected) {
@@ -65,9 +70,10 @@ void check_expected(const Column& column, const FieldInfo& expected) {
 
 void check_length(const Column& column, std::int64_t file_bytes) {
   for (const StoredArray* array : {&column.data, column.offsets ? &*column.offsets : nullptr}) {
-    if (array != nullptr && array->is_direct() && array->end_byte() > file_bytes) {
-      throw data_error("{}: the file is truncated: it has {} bytes, the field ends at byte {}",
-                       column.what, file_bytes, array->end_byte());
+    if (array != nullptr && array->is_direct() &&
+        array->num_bytes() > file_bytes - array->begin_byte()) {
+      throw data_error("{}: the file is truncated: it has {} bytes, the field has {} from byte {}",
+                       column.what, file_bytes, array->num_bytes(), array->begin_byte());
     }
   }
 }

@@ -4,13 +4,14 @@
 #include "core/base/hash.h"
 #include "data/store/files.h"
 #include "data/store/hdf5_handle.h"
+#include "data/store/shard.h"
 
 namespace kiln {
 namespace {
 
 void write_array(hid_t file, const std::string& path, DType type,
-                 const std::vector<std::int64_t>& shape, const void* values) {
-  const std::string what = fmt::format("cannot write '{}'", path);
+                 const std::vector<std::int64_t>& shape, const void* values,
+                 const std::string& what) {
   const std::vector<hsize_t> dims(shape.begin(), shape.end());
   const H5Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
                        H5Sclose, what);
@@ -22,13 +23,14 @@ void write_array(hid_t file, const std::string& path, DType type,
   check_hdf5(H5Pset_fill_time(create.get(), H5D_FILL_TIME_NEVER), what);
   check_hdf5(H5Pset_obj_track_times(create.get(), false), what);  // equal contents, equal bytes
   const H5Handle disk_type = hdf5_type(type);
-  const H5Handle dataset(H5Dcreate2(file, path.c_str(), disk_type.get(), space.get(), links.get(),
-                                    create.get(), H5P_DEFAULT),
-                         H5Dclose, what);
+  H5Handle dataset(H5Dcreate2(file, path.c_str(), disk_type.get(), space.get(), links.get(),
+                              create.get(), H5P_DEFAULT),
+                   H5Dclose, what);
   if (shape[0] > 0) {
     check_hdf5(H5Dwrite(dataset.get(), disk_type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values),
                what);
   }
+  dataset.close(what);
 }
 
 }  // namespace
@@ -74,12 +76,14 @@ void ShardWriter::append_rows(const std::string& field, std::span<const std::uin
 
 ShardInfo ShardWriter::finish() {
   const std::filesystem::path partial = path_.string() + ".partial";
+  const RemoveOnFailure guard(partial);
   ShardInfo shard;
   shard.file = path_.filename().string();
   shard.num_samples = -1;
   {
     const auto lock = hdf5_lock();
-    const H5Handle file = create_hdf5(partial);
+    H5Handle file = create_hdf5(partial);
+    const std::string what = fmt::format("cannot write '{}'", partial.string());
     for (const auto& [name, column] : columns_) {
       if (!column.info.is_aside) {
         KILN_CHECK(shard.num_samples == -1 || shard.num_samples == column.num_rows,
@@ -89,11 +93,15 @@ ShardInfo ShardWriter::finish() {
       std::vector<std::int64_t> shape = column.info.shape;
       shape.insert(shape.begin(), column.num_rows);
       if (column.info.is_ragged) shape = {static_cast<std::int64_t>(column.offsets.back())};
-      write_array(file.get(), "/" + name + "/data", column.info.dtype, shape, column.bytes.data());
+      write_array(file.get(), "/" + name + "/data", column.info.dtype, shape, column.bytes.data(),
+                  what);
       if (!column.info.is_ragged) continue;
       write_array(file.get(), "/" + name + "/offsets", DType::kUInt64, {std::ssize(column.offsets)},
-                  column.offsets.data());
+                  column.offsets.data(), what);
     }
+    // The library keeps back what is small: only these two say whether all of it was written.
+    check_hdf5(H5Fflush(file.get(), H5F_SCOPE_LOCAL), what);
+    file.close(what);
   }
   for (const auto& [name, column] : columns_) {
     Xxh3Stream hash;
@@ -104,12 +112,30 @@ ShardInfo ShardWriter::finish() {
     shard.rows[name] = column.num_rows;
     shard.hashes[name] = hash.digest().hex();
   }
-  const File file = File::open_write(partial);
-  file.sync();
-  shard.file_bytes = file.size_bytes();
+  {
+    const File file = File::open_write(partial);
+    file.sync();
+    shard.file_bytes = file.size_bytes();
+  }
+  check_written(partial, shard.hashes);
   shard.file_hash = hash_file(partial, ExitCode::kData).xxh3;
   rename_durably(partial, path_);
   return shard;
+}
+
+/// What lies on the disk is read again: its hashes are what the shard is known by.
+void ShardWriter::check_written(const std::filesystem::path& partial,
+                                const std::map<std::string, std::string>& hashes) const {
+  Fields fields;
+  for (const auto& [name, column] : columns_) fields[name] = column.info;
+  const Shard written(partial, fields);
+  for (const auto& [name, hash] : hashes) {
+    if (written.hash(name) == hash) continue;
+    throw data_error(
+        "'{}', field '{}': what was read back differs from what was written; is the disk full or "
+        "failing?",
+        partial.string(), name);
+  }
 }
 
 std::string shard_file_name(std::int64_t number) { return fmt::format("shard-{:05}.h5", number); }

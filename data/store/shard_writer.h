@@ -35,8 +35,9 @@ class ShardWriter {
   std::int64_t size_bytes() const { return size_bytes_; }
   std::int64_t num_rows(const std::string& field) const;
 
-  /// Writes PATH.partial, flushes it to disk and renames it. Fields must have equally many rows,
-  /// those `is_aside` excepted.
+  /// Writes PATH.partial, flushes it to disk, reads it again and renames it. Fields must have
+  /// equally many rows, those `is_aside` excepted. Throws Error(kData), and leaves no file, if
+  /// anything of it fails (a full disk).
   ShardInfo finish();
 
  private:
@@ -47,6 +48,8 @@ class ShardWriter {
     std::int64_t num_rows = 0;
   };
   Column& column(const std::string& field);
+  void check_written(const std::filesystem::path& partial,
+                     const std::map<std::string, std::string>& hashes) const;
 
   std::filesystem::path path_;
   std::map<std::string, Column> columns_;

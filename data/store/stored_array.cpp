@@ -2,56 +2,43 @@
 
 #include <fmt/ranges.h>
 
+#include "core/base/checked.h"
 #include "core/base/error.h"
+#include "data/store/hdf5_storage.h"
 
 namespace kiln {
-namespace {
-
-std::string describe_layout(hid_t create, std::size_t num_dims) {
-  std::string text = H5Pget_layout(create) == H5D_COMPACT ? "compact" : "external";
-  if (H5Pget_layout(create) == H5D_CHUNKED) {
-    std::vector<hsize_t> chunk(num_dims);
-    H5Pget_chunk(create, static_cast<int>(num_dims), chunk.data());
-    text = fmt::format("chunks of [{}]", fmt::join(chunk, ", "));
-  }
-  for (int i = 0; i < H5Pget_nfilters(create); ++i) {
-    unsigned flags = 0;
-    std::size_t num_values = 0;
-    char filter[64] = {};
-    H5Pget_filter2(create, static_cast<unsigned>(i), &flags, &num_values, nullptr, sizeof(filter),
-                   filter, nullptr);
-    text += fmt::format(", filter {}", filter);
-  }
-  return text;
-}
-
-}  // namespace
 
 StoredArray::StoredArray(hid_t file, const std::string& path, const std::string& what)
     : what_(what) {
   const auto lock = hdf5_lock();
   if (!hdf5_exists(file, path)) throw data_error("{}: the file has no array '{}'", what, path);
+  if (!hdf5_is_dataset(file, path, what)) {
+    throw data_error("{}: '{}' is not an array but a group or a type", what, path);
+  }
   dataset_ = H5Handle(H5Dopen2(file, path.c_str(), H5P_DEFAULT), H5Dclose, what);
-  dtype_ = dtype_of(dataset_.get(), what);
+  const StoredType type = stored_type(dataset_.get(), what);
+  dtype_ = type.type;
   row_shape_ = shape_of(dataset_.get());
   if (row_shape_.empty()) throw data_error("{}: '{}' is a scalar, not rows", what, path);
+  std::vector<std::int64_t> factors = row_shape_;
   num_rows_ = row_shape_.front();
   row_shape_.erase(row_shape_.begin());
-  row_bytes_ = size_bytes(dtype_);
-  for (const std::int64_t dim : row_shape_) row_bytes_ *= dim;
-
-  const H5Handle create(H5Dget_create_plist(dataset_.get()), H5Pclose, what);
-  const haddr_t address = H5Dget_offset(dataset_.get());
-  is_direct_ = H5Pget_layout(create.get()) == H5D_CONTIGUOUS &&
-               H5Pget_external_count(create.get()) == 0 &&
-               (address != HADDR_UNDEF || num_rows_ == 0);
-  if (!is_direct_) {
-    layout_ = describe_layout(create.get(), row_shape_.size() + 1);
-    return;
+  factors.front() = size_bytes(dtype_);
+  const auto row_bytes = checked_product(factors);
+  const auto num_bytes = row_bytes ? checked_product(*row_bytes, num_rows_) : std::nullopt;
+  if (!num_bytes || *row_bytes == 0) {
+    throw data_error("{}: '{}' has the shape [{}{}{}]: its rows hold {} values", what, path,
+                     num_rows_, row_shape_.empty() ? "" : ", ", fmt::join(row_shape_, ", "),
+                     row_bytes && *row_bytes == 0 ? "no" : "more than 2^63");
   }
-  begin_byte_ = address == HADDR_UNDEF ? 0 : static_cast<std::int64_t>(address);
-  layout_ = "contiguous";
-  dataset_ = {};
+  row_bytes_ = *row_bytes;
+  // A value in the file is no longer than what it becomes.
+  const StoredPlace place =
+      stored_place(file, dataset_.get(), *num_bytes / size_bytes(dtype_) * type.size_bytes, what);
+  layout_ = place.layout + (type.is_as_stored ? "" : ", values that are converted");
+  is_direct_ = place.is_direct && type.is_as_stored;
+  begin_byte_ = place.begin_byte;
+  if (is_direct_) dataset_ = {};
 }
 
 void StoredArray::read(const File& file, std::int64_t begin, std::int64_t count, void* out) const {

@@ -22,14 +22,14 @@ TEST(LatentSource, ReadsMomentsAndLabels) {
   DatasetWriter writer(folder / "d", manifest, 2 * 52);
   for (std::int64_t i = 0; i < 5; ++i) {
     writer.append("moments", {static_cast<const std::uint8_t*>(moments[i].data_ptr()), 48});
-    writer.append_value<std::int32_t>("label", static_cast<std::int32_t>(-i));
+    writer.append_value<std::int32_t>("label", static_cast<std::int32_t>(3 * i));
     writer.end_sample();
   }
   EXPECT_EQ(writer.finish().shards.size(), 3u);
   const auto dataset = std::make_shared<const Dataset>(folder / "d");
   const Batch batch = DatasetReader(make_latent_source(dataset), 2).read(0, 5);
   EXPECT_TRUE(at::equal(batch.at("moments"), moments));
-  EXPECT_TRUE(at::equal(batch.at("label"), -at::arange(5)));
+  EXPECT_TRUE(at::equal(batch.at("label"), at::arange(5) * 3));
   EXPECT_EQ(describe_latents(*dataset).channels, 2);
 }
 
