@@ -19,7 +19,7 @@ DEPS=.deps
 PACKAGES=(
   clang g++ cmake ninja-build pkg-config git ca-certificates python3 python3-venv
   libopenmpi-dev openmpi-bin libhdf5-dev libspdlog-dev libfmt-dev libgtest-dev libgmock-dev
-  libjpeg-dev libpng-dev zlib1g-dev libicu-dev
+  libjpeg-dev libpng-dev libwebp-dev libtiff-dev libarchive-dev zlib1g-dev libicu-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libxxhash-dev
 )
 OPTIONAL_PACKAGES=(ccache mold)  # a quicker build where the distribution has them

@@ -1,27 +1,74 @@
 #include "data/images/decode.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <string_view>
 
 #include "core/base/error.h"
 
 namespace kiln {
 namespace {
 
-bool begins_with(std::span<const std::uint8_t> file, std::initializer_list<std::uint8_t> magic) {
-  return file.size() >= magic.size() && std::equal(magic.begin(), magic.end(), file.begin());
+bool begins_with(std::span<const std::uint8_t> file, std::string_view magic, std::size_t at = 0) {
+  return file.size() >= at + magic.size() &&
+         std::memcmp(file.data() + at, magic.data(), magic.size()) == 0;
 }
 
+struct Magic {
+  std::string_view bytes;
+  std::size_t at;
+  std::string_view name;
+};
+constexpr std::array<Magic, 12> kMagics = {{{"\xFF\xD8\xFF", 0, "a JPEG file"},
+                                            {"\x89PNG", 0, "a PNG file"},
+                                            {"GIF8", 0, "a GIF file"},
+                                            {"WEBP", 8, "a WebP file"},
+                                            {"ftypavif", 4, "an AVIF file"},
+                                            {"ftyphei", 4, "a HEIC file"},
+                                            {"ftypmif1", 4, "a HEIC file"},
+                                            {{"II*\0", 4}, 0, "a TIFF file"},
+                                            {{"MM\0*", 4}, 0, "a TIFF file"},
+                                            {"BM", 0, "a BMP file"},
+                                            {"\xFF\x0A", 0, "a JPEG XL file"},
+                                            {"jP  ", 4, "a JPEG 2000 file"}}};
+
 std::unique_ptr<ImageDecoder::Format> open_format(std::span<const std::uint8_t> file) {
-  if (begins_with(file, {0xFF, 0xD8, 0xFF})) return open_jpeg(file);
-  if (begins_with(file, {0x89, 'P', 'N', 'G'})) return open_png(file);
-  throw data_error("neither a JPEG nor a PNG file");
+  if (is_jpeg(file)) return open_jpeg(file);
+  if (is_png(file)) return open_png(file);
+  throw data_error("neither a JPEG nor a PNG file but {}", content_name(file));
 }
 
 }  // namespace
 
-ImageDecoder::ImageDecoder(std::span<const std::uint8_t> file)
-    : format_(open_format(file)), size_(format_->stored_size()) {}
+bool is_jpeg(std::span<const std::uint8_t> file) { return begins_with(file, "\xFF\xD8\xFF"); }
+bool is_png(std::span<const std::uint8_t> file) { return begins_with(file, "\x89PNG"); }
+
+std::string content_name(std::span<const std::uint8_t> file) {
+  if (file.empty()) return "an empty file";
+  for (const Magic& magic : kMagics) {
+    if (begins_with(file, magic.bytes, magic.at)) return std::string(magic.name);
+  }
+  std::string text = "bytes that begin with";
+  for (const std::uint8_t byte : file.first(std::min<std::size_t>(file.size(), 8))) {
+    text += fmt::format(" {:02x}", byte);
+  }
+  return text;
+}
+
+void check_pixels(std::int64_t width, std::int64_t height, std::int64_t max_pixels) {
+  if (width < 1 || height < 1) throw data_error("it has no pixels: {} x {}", width, height);
+  if (height > max_pixels / width) {
+    throw data_error(
+        "it announces {} x {} pixels, more than {}: scale it down, or allow more with --max-pixels",
+        width, height, max_pixels);
+  }
+}
+
+ImageDecoder::ImageDecoder(std::span<const std::uint8_t> file, std::int64_t max_pixels)
+    : format_(open_format(file)), size_(format_->stored_size()) {
+  check_pixels(size_.width, size_.height, max_pixels);
+}
 
 ImageView ImageDecoder::decode(const Box& region, std::int64_t channels, Image& memory) {
   const int orientation = format_->orientation();
@@ -34,33 +81,6 @@ ImageView ImageDecoder::decode(const Box& region, std::int64_t channels, Image& 
 Image ImageDecoder::decode(std::int64_t channels) {
   Image memory;
   return copy_of(decode({0, 0, width(), height()}, channels, memory));
-}
-
-// TIFF inside EXIF: byte order, offset of the first directory, whose entries are (tag, type, count,
-// value) of 12 bytes. Tag 0x112 is the orientation, a 16-bit integer.
-int exif_orientation(std::span<const std::uint8_t> exif) {
-  constexpr std::array<std::uint8_t, 6> kHeader = {'E', 'x', 'i', 'f', 0, 0};
-  if (exif.size() < 14 || !std::equal(kHeader.begin(), kHeader.end(), exif.begin())) return 1;
-  const std::span<const std::uint8_t> tiff = exif.subspan(6);
-  const bool is_little = tiff[0] == 'I';
-  const auto integer = [&](std::size_t at, std::size_t size) {
-    std::size_t value = 0;
-    for (std::size_t i = 0; i < size; ++i) {
-      value = value << 8 | tiff[is_little ? at + size - 1 - i : at + i];
-    }
-    return value;
-  };
-  const std::size_t directory = integer(4, 4);
-  if (directory + 2 > tiff.size()) return 1;
-  const std::size_t num_entries = integer(directory, 2);
-  for (std::size_t i = 0; i < num_entries; ++i) {
-    const std::size_t entry = directory + 2 + 12 * i;
-    if (entry + 12 > tiff.size()) return 1;
-    if (integer(entry, 2) != 0x112) continue;
-    const std::size_t orientation = integer(entry + 8, 2);
-    return orientation >= 1 && orientation <= 8 ? static_cast<int>(orientation) : 1;
-  }
-  return 1;
 }
 
 namespace {

@@ -1,5 +1,7 @@
 #include "data/images/image_source.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -9,6 +11,7 @@
 #include "data/images/mirror.h"
 #include "data/images/resize.h"
 #include "data/store/host_tensor.h"
+#include "data/store/image_layout.h"
 #include "data/store/labels.h"
 
 namespace kiln {
@@ -26,6 +29,7 @@ class ImageSource : public BatchSource {
         seed_(seed),
         field_(image_field(*dataset_)),
         info_(describe_images(*dataset_, options)),
+        max_pixels_(max_pixels_of(*dataset_)),
         has_labels_(dataset_->manifest().fields.contains("label")) {}
 
   std::int64_t num_samples() const override { return dataset_->num_samples(); }
@@ -65,10 +69,10 @@ class ImageSource : public BatchSource {
       thread_local std::vector<std::uint8_t> file;
       shard.read_row("image", row, file);
       try {
-        ImageDecoder decoder(file);
+        ImageDecoder decoder(file, max_pixels_);
         const Framing framing = frame(decoder.width(), decoder.height(), position);
         make(decoder.decode(framing.region, info_.channels, memory), framing, out);
-      } catch (const Error& error) {
+      } catch (const std::exception& error) {
         throw data_error("{}: the image cannot be decoded: {}", describe(id), error.what());
       }
     } else if (is_stored_as_seen()) {
@@ -118,6 +122,7 @@ class ImageSource : public BatchSource {
   std::uint64_t seed_;
   FieldInfo field_;
   DatasetInfo info_;
+  std::int64_t max_pixels_;
   bool has_labels_;
 };
 
@@ -159,14 +164,25 @@ const FieldInfo& image_field(const Dataset& dataset) {
                      dataset.folder().string(), dataset.manifest().kind);
   }
   const FieldInfo& field = found->second;
-  const bool is_fixed = !field.is_ragged && (field.shape.size() == 2 || field.shape.size() == 3);
-  if (field.dtype != DType::kUInt8 || !(is_fixed || is_encoded(field))) {
+  if (is_encoded(field) && field.dtype == DType::kUInt8) return field;
+  const std::string what = fmt::format("'{}', field 'image'", dataset.folder().string());
+  // What was imported is channels last, whatever its shape looks like.
+  const bool is_foreign = !dataset.mapping().empty();
+  const ImageForm form =
+      image_form(field, is_foreign ? ImageLayout::kAuto : ImageLayout::kChannelsLast, what);
+  if (form.is_channels_first) {
     throw data_error(
-        "'{}', field 'image': images are uint8 [H, W] or [H, W, C], or ragged bytes of JPEG or PNG "
-        "files",
-        dataset.folder().string());
+        "{}: rows of [{}] look like {} x {} pixels, channels first; in place images are read "
+        "channels last. `kiln data import hdf5 ... --field image={}` turns them",
+        what, fmt::join(field.shape, ", "), form.height, form.width, dataset.mapping().at("image"));
   }
   return field;
+}
+
+std::int64_t max_pixels_of(const Dataset& dataset) {
+  const auto& attributes = dataset.manifest().attributes;
+  const auto found = attributes.find("max_pixels");
+  return found == attributes.end() ? kMostPixels : std::stoll(found->second);
 }
 
 std::shared_ptr<const Dataset> open_dataset(const DataOptions& options) {

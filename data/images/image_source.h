@@ -18,6 +18,8 @@ SampleOrder make_order(const Dataset& dataset, const DataOptions& options, std::
 
 /// The field of images. Throws Error(kData) if the dataset has none, or one of another form.
 const FieldInfo& image_field(const Dataset& dataset);
+/// What decoders of its images may be asked for: more than usual where an import allowed more.
+std::int64_t max_pixels_of(const Dataset& dataset);
 
 /// What a model needs to know of the images it will see. Throws Error(kData) if the dataset has no
 /// images, or images that cannot be brought to the recipe's size.

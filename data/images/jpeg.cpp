@@ -5,10 +5,14 @@
 #include <jpeglib.h>
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "data/images/decode.h"
+#include "data/images/orientation.h"
 
 namespace kiln {
 namespace {
@@ -68,10 +72,10 @@ class JpegFormat : public ImageDecoder::Format {
       jpeg_destroy_decompress(&codec_);
       throw;
     }
-    for (auto* marker = codec_.marker_list; marker != nullptr; marker = marker->next) {
-      const int found = exif_orientation({marker->data, marker->data_length});
-      if (found != 1) orientation_ = found;
-    }
+    orientation_ = find_orientation();
+    // Some files of a few bytes go over all pixels a thousand times.
+    limit_.progress_monitor = stop_at_many_scans;
+    if (jpeg_has_multiple_scans(&codec_) != 0) codec_.progress = &limit_;
   }
   ~JpegFormat() override { jpeg_destroy_decompress(&codec_); }
 
@@ -95,6 +99,32 @@ class JpegFormat : public ImageDecoder::Format {
  private:
   // Pixels beyond the region that smooth chroma upsampling looks at, with room for 4:1:0.
   static constexpr std::int64_t kMargin = 8;
+
+  static void stop_at_many_scans(j_common_ptr codec) {
+    constexpr int kMostScans = 500;
+    if (reinterpret_cast<j_decompress_ptr>(codec)->input_scan_number <= kMostScans) return;
+    auto* errors = reinterpret_cast<Errors*>(codec->err);
+    std::strncpy(errors->message, "more than 500 scans", sizeof(errors->message) - 1);
+    std::longjmp(errors->leave, 1);
+  }
+
+  // The first EXIF block counts; where it is silent, XMP.
+  int find_orientation() const {
+    constexpr std::string_view kExif("Exif\0\0", 6);
+    constexpr std::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
+    std::optional<int> from_exif, from_xmp;
+    bool has_exif = false;
+    for (auto* marker = codec_.marker_list; marker != nullptr; marker = marker->next) {
+      const std::string_view text(reinterpret_cast<const char*>(marker->data), marker->data_length);
+      if (text.starts_with(kExif) && !has_exif) {
+        has_exif = true;
+        from_exif = exif_orientation({marker->data, marker->data_length});
+      } else if (text.starts_with(kXmp) && !from_xmp) {
+        from_xmp = xmp_orientation(text.substr(kXmp.size()));
+      }
+    }
+    return from_exif.value_or(from_xmp.value_or(1));
+  }
 
   // Rows come as wide as the library crops: to whole blocks.
   ImageView decode_rows(const Box& region, Image& memory) {
@@ -121,18 +151,18 @@ class JpegFormat : public ImageDecoder::Format {
     return {memory, {left, 0, region.width, region.height}};
   }
 
-  // Adobe's files hold the inks inverted.
-  Image convert_cmyk(const ImageView& inks, std::int64_t channels) const {
+  // The inks are stored inverted: Adobe's files always are, and readers take all others as such.
+  static Image convert_cmyk(const ImageView& inks, std::int64_t channels) {
     Image out(inks.width, inks.height, channels);
-    const int flip = codec_.saw_Adobe_marker ? 255 : 0;
+    constexpr int kFlip = 255;
     std::uint8_t* to = out.pixels.data();
     for (std::int64_t y = 0; y < inks.height; ++y) {
       const std::uint8_t* ink = inks.row(y);
       for (std::int64_t x = 0; x < inks.width; ++x, ink += 4, to += channels) {
-        const int white = 255 - (ink[3] ^ flip);
+        const int white = 255 - (ink[3] ^ kFlip);
         int rgb[3];
         for (std::size_t c = 0; c < 3; ++c) {
-          rgb[c] = std::max(white - multiply_unit(ink[c] ^ flip, white), 0);
+          rgb[c] = std::max(white - multiply_unit(ink[c] ^ kFlip, white), 0);
         }
         if (channels == 3) {
           std::copy_n(rgb, 3, to);
@@ -147,6 +177,7 @@ class JpegFormat : public ImageDecoder::Format {
 
   Errors errors_;
   jpeg_decompress_struct codec_ = {};
+  jpeg_progress_mgr limit_ = {};
   int orientation_ = 1;
 };
 

@@ -1,11 +1,15 @@
 #include <png.h>
 
 #include <algorithm>
+#include <cctype>
 #include <csetjmp>
 #include <cstring>
+#include <optional>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "data/images/decode.h"
+#include "data/images/orientation.h"
 
 namespace kiln {
 namespace {
@@ -42,6 +46,25 @@ void guard(Errors& errors, const Calls& calls) {
   calls();
 }
 
+std::vector<std::uint8_t> bytes_of_profile(std::string_view text) {
+  for (int line = 0; line < 3; ++line) {
+    const std::size_t end = text.find('\n');
+    if (end == text.npos) return {};
+    text.remove_prefix(end + 1);
+  }
+  std::vector<std::uint8_t> bytes;
+  int high = -1;
+  for (const char c : text) {
+    const char* digits = "0123456789abcdef";
+    const char* digit = std::strchr(digits, std::tolower(static_cast<unsigned char>(c)));
+    if (c == '\0' || !digit) continue;
+    const auto value = static_cast<int>(digit - digits);
+    if (high >= 0) bytes.push_back(static_cast<std::uint8_t>(high * 16 + value));
+    high = high >= 0 ? -1 : value;
+  }
+  return bytes;
+}
+
 class PngFormat : public ImageDecoder::Format {
  public:
   explicit PngFormat(std::span<const std::uint8_t> file) : source_{file} {
@@ -68,11 +91,9 @@ class PngFormat : public ImageDecoder::Format {
   int orientation() const override {
     png_uint_32 size = 0;
     png_bytep exif = nullptr;
-    if (png_get_eXIf_1(codec_, info_, &size, &exif) == 0) return 1;
-    // In a PNG the block comes without the header it has in a JPEG.
-    std::vector<std::uint8_t> block = {'E', 'x', 'i', 'f', 0, 0};
-    block.insert(block.end(), exif, exif + size);
-    return exif_orientation(block);
+    std::optional<int> found;
+    if (png_get_eXIf_1(codec_, info_, &size, &exif) != 0) found = exif_orientation({exif, size});
+    return found.value_or(orientation_of_texts().value_or(1));
   }
 
   // A PNG unpacks from the top in whole rows.
@@ -80,7 +101,7 @@ class PngFormat : public ImageDecoder::Format {
     const Box size = stored_size();
     guard(errors_, [&] {
       png_set_expand(codec_);
-      png_set_scale_16(codec_);
+      png_set_strip_16(codec_);
       png_set_strip_alpha(codec_);
       if (channels == 3) png_set_gray_to_rgb(codec_);
       if (channels == 1) png_set_rgb_to_gray(codec_, PNG_ERROR_ACTION_NONE, 0.299, 0.587);
@@ -97,6 +118,22 @@ class PngFormat : public ImageDecoder::Format {
   }
 
  private:
+  // XMP, and ImageMagick's EXIF in hexadecimal digits behind three lines.
+  std::optional<int> orientation_of_texts() const {
+    png_textp texts = nullptr;
+    int count = 0;
+    png_get_text(codec_, info_, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+      if (!texts[i].text) continue;
+      const std::string_view key(texts[i].key), text(texts[i].text);
+      std::optional<int> found;
+      if (key == "XML:com.adobe.xmp") found = xmp_orientation(text);
+      if (key == "Raw profile type exif") found = exif_orientation(bytes_of_profile(text));
+      if (found) return found;
+    }
+    return std::nullopt;
+  }
+
   Errors errors_;
   Source source_;
   png_structp codec_ = nullptr;
@@ -107,6 +144,22 @@ class PngFormat : public ImageDecoder::Format {
 
 std::unique_ptr<ImageDecoder::Format> open_png(std::span<const std::uint8_t> file) {
   return std::make_unique<PngFormat>(file);
+}
+
+std::vector<std::uint8_t> encode_png(const Image& image) {
+  png_image info = {};
+  info.version = PNG_IMAGE_VERSION;
+  info.width = static_cast<png_uint_32>(image.width);
+  info.height = static_cast<png_uint_32>(image.height);
+  info.format = image.channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(info);
+  std::vector<std::uint8_t> bytes(size);
+  if (png_image_write_to_memory(&info, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr) ==
+      0) {
+    throw data_error("cannot be written as PNG: {}", info.message);
+  }
+  bytes.resize(size);
+  return bytes;
 }
 
 }  // namespace kiln

@@ -37,6 +37,7 @@ class ViewSource : public BatchSource {
         seed_(seed),
         field_(image_field(*dataset_)),
         channels_(describe_images(*dataset_, options).channels),
+        max_pixels_(max_pixels_of(*dataset_)),
         has_labels_(dataset_->manifest().fields.contains("label")) {
     for (const ViewOptions& group : options.views) {
       for (std::int64_t i = 0; i < group.count; ++i) {
@@ -94,12 +95,12 @@ class ViewSource : public BatchSource {
     thread_local std::vector<std::uint8_t> file;
     shard.read_row("image", row, file);
     try {
-      ImageDecoder decoder(file);
+      ImageDecoder decoder(file, max_pixels_);
       const std::vector<ViewDraw> draws = draw(decoder.width(), decoder.height(), position);
       Box seen = draws.front().region;
       for (const ViewDraw& view : draws) seen = around(seen, view.region);
       make(decoder.decode(seen, channels_, memory), seen, draws, batch, batch_row);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       throw data_error("{}: the image cannot be decoded: {}", describe(id), error.what());
     }
   }
@@ -129,6 +130,7 @@ class ViewSource : public BatchSource {
   std::uint64_t seed_;
   FieldInfo field_;
   std::int64_t channels_;
+  std::int64_t max_pixels_;
   bool has_labels_;
   std::vector<View> views_;
 };

@@ -1,27 +1,11 @@
 #pragma once
 
-#include <png.h>
-
 #include <cstdint>
 #include <vector>
 
-#include "data/images/image.h"
+#include "data/images/decode.h"
 
 namespace kiln {
-
-/// A PNG file of an image of 1 or 3 channels.
-inline std::vector<std::uint8_t> encode_png(const Image& image) {
-  png_image info = {};
-  info.version = PNG_IMAGE_VERSION;
-  info.width = static_cast<png_uint_32>(image.width);
-  info.height = static_cast<png_uint_32>(image.height);
-  info.format = image.channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
-  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(info);
-  std::vector<std::uint8_t> bytes(size);
-  png_image_write_to_memory(&info, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr);
-  bytes.resize(size);
-  return bytes;
-}
 
 /// The JPEG file with an EXIF block that holds nothing but an orientation.
 inline std::vector<std::uint8_t> with_exif_orientation(const std::vector<std::uint8_t>& jpeg,
