@@ -33,8 +33,11 @@ std::string plan_hash(const TextPlan& plan, const TextImportOptions& options,
                   options.documents, options.sentences, options.unit_bytes, options.whole_bytes);
   for (const TextUnit& unit : plan.units) {
     for (const FilePart& part : unit) {
+      std::error_code code;
+      const auto written = fs::last_write_time(part.path, code);
+      if (code) throw data_error("cannot stat '{}': {}", part.path.string(), code.message());
       text += fmt::format("{} {} {} {}\n", part.path.string(), part.bytes.begin, part.bytes.end,
-                          fs::last_write_time(part.path).time_since_epoch().count());
+                          written.time_since_epoch().count());
     }
     text += '\n';
   }
@@ -114,7 +117,7 @@ class TextImport {
     return result_;
   }
 
-  Manifest finish() {
+  FinishedImport finish() {
     Manifest manifest;
     manifest.kind = "text";
     manifest.fields = text_fields(tokenizer_.vocabulary().size());
@@ -137,9 +140,10 @@ class TextImport {
     tokenizer_.vocabulary().save(options_.import.out / kVocabularyFile);
     write_manifest(options_.import.out, manifest);
     for (std::int64_t unit = 0; unit < std::ssize(plan_.units); ++unit) {
-      fs::remove(description_of(options_.import.out, unit));
+      std::error_code code;  // what cannot be removed does no harm
+      fs::remove(description_of(options_.import.out, unit), code);
     }
-    return read_manifest(options_.import.out);
+    return {read_manifest(options_.import.out), {}, plan_.left_out, {}};
   }
 
  private:
@@ -173,7 +177,7 @@ class TextImport {
     nlohmann::ordered_json json = {{"plan", plan_hash_},
                                    {"shard", shard_to_json(shard.finish())},
                                    {"counts", counts_to_json(writer.counts())}};
-    write_file_atomically(description_of(options_.import.out, unit), json.dump(1));
+    write_file_atomically(description_of(options_.import.out, unit), json_text(json));
     return json;
   }
 
@@ -218,7 +222,7 @@ class TextImport {
 
 ImportResult import_text(const TextImportOptions& options) { return TextImport(options).run(); }
 
-Manifest finish_text_import(const TextImportOptions& options) {
+FinishedImport finish_text_import(const TextImportOptions& options) {
   return TextImport(options).finish();
 }
 

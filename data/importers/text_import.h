@@ -40,13 +40,13 @@ struct TextImportOptions {
 /// tokenizer); another plan in the same folder is refused.
 ///
 /// Throws Error(kData) naming file and byte for what cannot be read: a missing key or malformed
-/// JSON, compressed input, an object beyond 32 MiB.
+/// JSON, an object beyond 32 MiB, what is no text (data/tokenizer/text_file.h).
 ImportResult import_text(const TextImportOptions& options);
 
 /// Ends an import on one rank, after import_text has returned on all: writes dataset.json, and
 /// vocab.txt beside it. Attributes: vocab_size, tokenizer_hash, lowercase, strip_accents, tokens,
 /// shard_tokens (comma-separated), sentences, unknown_tokens, invalid_sequences, empty_documents,
 /// longest_document, document_cuts, input_bytes.
-Manifest finish_text_import(const TextImportOptions& options);
+FinishedImport finish_text_import(const TextImportOptions& options);
 
 }  // namespace kiln

@@ -1,46 +1,13 @@
 #include "data/importers/text_units.h"
 
 #include <algorithm>
-#include <array>
+#include <limits>
 
 #include "core/base/error.h"
-#include "data/store/files.h"
+#include "data/tokenizer/text_file.h"
 
 namespace kiln {
-namespace {
-
 namespace fs = std::filesystem;
-
-std::vector<fs::path> list_files(const std::vector<fs::path>& inputs) {
-  std::vector<fs::path> files;
-  for (const fs::path& input : inputs) {
-    if (!fs::exists(input)) throw data_error("'{}' does not exist", input.string());
-    if (!fs::is_directory(input)) {
-      files.push_back(input);
-      continue;
-    }
-    const auto first = std::ssize(files);
-    for (const auto& entry : fs::recursive_directory_iterator(input)) {
-      if (entry.is_regular_file()) files.push_back(entry.path());
-    }
-    std::sort(files.begin() + first, files.end());
-  }
-  return files;
-}
-
-void refuse_compressed(const File& file, const fs::path& path) {
-  std::array<unsigned char, 2> magic{};
-  if (file.size_bytes() < 2) return;
-  file.read_at(magic.data(), 2, 0);
-  if (magic[0] == 0x1F && magic[1] == 0x8B) {
-    throw data_error(
-        "'{}' is compressed with gzip; unpack it first (gunzip), so that ranks can "
-        "read parts of it",
-        path.string());
-  }
-}
-
-}  // namespace
 
 TextPlan plan_text_units(const std::vector<fs::path>& inputs, std::int64_t unit_bytes) {
   KILN_CHECK(unit_bytes > 0);
@@ -52,9 +19,12 @@ TextPlan plan_text_units(const std::vector<fs::path>& inputs, std::int64_t unit_
     unit.clear();
     filled = 0;
   };
-  for (const fs::path& path : list_files(inputs)) {
+  const auto files = list_text_files(
+      inputs,
+      [&](const std::string& reason, const std::string& path) { plan.left_out.add(reason, path); });
+  for (const fs::path& path : files) {
     const File file = File::open_read(path);
-    refuse_compressed(file, path);
+    const bool is_packed = !compression_of(file).empty();
     const std::int64_t size = file.size_bytes();
     ++plan.num_files;
     plan.total_bytes += size;
@@ -62,6 +32,14 @@ TextPlan plan_text_units(const std::vector<fs::path>& inputs, std::int64_t unit_
       ++plan.num_empty_files;
       continue;
     }
+    if (is_packed) {
+      // Its text can only be read from the beginning, and is as long as it turns out to be.
+      close();
+      unit.push_back({path, {0, std::numeric_limits<std::int64_t>::max()}});
+      close();
+      continue;
+    }
+    open_text(path);  // what is no text shows before any work is done
     if (filled + size > unit_bytes) close();
     for (std::int64_t begin = 0; begin < size; begin += unit_bytes) {
       const std::int64_t end = std::min(size, begin + unit_bytes);

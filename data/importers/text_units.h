@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/work.h"
+#include "data/importers/import.h"
 
 namespace kiln {
 
@@ -22,11 +23,12 @@ struct TextPlan {
   std::int64_t num_files = 0;
   std::int64_t num_empty_files = 0;
   std::int64_t total_bytes = 0;
+  LeftOut left_out;
 };
 
 /// Files in the order given; a folder stands for all files below it, sorted by path. Files of up to
-/// unit_bytes stay whole; longer ones are cut. Throws Error(kData) for a missing or gzipped input
-/// and for inputs without a byte.
+/// unit_bytes stay whole; longer ones are cut. A compressed file is a unit, however long its text is.
+/// Throws Error(kData) for a missing input, one that is no text, and for inputs without a byte.
 TextPlan plan_text_units(const std::vector<std::filesystem::path>& inputs, std::int64_t unit_bytes);
 
 }  // namespace kiln

@@ -1,14 +1,16 @@
 #include "data/text/labelled_text.h"
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "data/store/host_tensor.h"
+#include "data/text/line_reader.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/utf8.h"
 
@@ -25,10 +27,13 @@ std::string label_of(const nlohmann::json& value) {
 
 void for_each_line(const fs::path& path,
                    const std::function<void(const nlohmann::json&, std::int64_t)>& use) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw data_error("'{}': cannot open these labelled texts", path.string());
+  LineReader lines(path, {0, std::numeric_limits<std::int64_t>::max()});
   std::int64_t number = 0;
-  for (std::string line; std::getline(in, line);) {
+  std::string next;
+  for (LineReader::Line piece; lines.next(piece);) {
+    next += piece.text;
+    if (!piece.is_last_piece) continue;
+    std::string line = std::exchange(next, "");
     ++number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     repair_utf8(line);

@@ -2,11 +2,22 @@
 
 #include <algorithm>
 
+#include "data/tokenizer/text_file.h"
+
 namespace kiln {
 
 LineReader::LineReader(const std::filesystem::path& path, Range part, std::size_t max_bytes,
                        std::int64_t whole_bytes)
-    : file_(File::open_read(path)),
+    : LineReader(open_text(path), nullptr, part, max_bytes, whole_bytes) {}
+
+LineReader::LineReader(const File& file, Range part, std::size_t max_bytes,
+                       std::int64_t whole_bytes)
+    : LineReader(std::nullopt, &file, part, max_bytes, whole_bytes) {}
+
+LineReader::LineReader(std::optional<File> owned, const File* file, Range part,
+                       std::size_t max_bytes, std::int64_t whole_bytes)
+    : owned_(std::move(owned)),
+      file_(file != nullptr ? *file : *owned_),
       size_bytes_(file_.size_bytes()),
       part_{part.begin, std::min(part.end, size_bytes_)},
       max_bytes_(max_bytes),

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,8 +22,14 @@ namespace kiln {
 /// for the last. Both sides tell a cut from the file alone, so no part reads much beyond itself.
 class LineReader {
  public:
+  /// A text as open_text() gives it: what is compressed is one part.
   LineReader(const std::filesystem::path& path, Range part, std::size_t max_bytes = 1 << 20,
              std::int64_t whole_bytes = 0);
+  /// `file` must outlive this.
+  LineReader(const File& file, Range part, std::size_t max_bytes = 1 << 20,
+             std::int64_t whole_bytes = 0);
+  LineReader(const LineReader&) = delete;
+  LineReader& operator=(const LineReader&) = delete;
 
   struct Line {
     std::string_view text;  // without line end ("\n" or "\r\n"); valid until the next call
@@ -37,6 +44,8 @@ class LineReader {
   bool begins_at_cut() const { return begins_at_cut_; }
 
  private:
+  LineReader(std::optional<File> owned, const File* file, Range part, std::size_t max_bytes,
+             std::int64_t whole_bytes);
   void fill();
   void find_first_line();
   bool has_line_end(Range bytes) const;
@@ -44,7 +53,8 @@ class LineReader {
   /// The cut within [.., stop) of the current line; `stop` + 1 if there is none.
   std::int64_t next_cut_before(std::int64_t stop);
 
-  File file_;
+  std::optional<File> owned_;
+  const File& file_;
   std::int64_t size_bytes_;
   Range part_;
   std::size_t max_bytes_;

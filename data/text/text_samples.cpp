@@ -9,6 +9,7 @@
 #include "data/store/files.h"
 #include "data/text/line_reader.h"
 #include "data/text/token_stream.h"
+#include "data/tokenizer/text_file.h"
 #include "data/tokenizer/utf8.h"
 
 namespace kiln {
@@ -55,7 +56,7 @@ class Lines : public TextSamples {
       : path_(std::move(path)),
         text_key_(std::move(text_key)),
         is_json_(path_.extension() == ".jsonl"),
-        file_(File::open_read(path_)) {
+        file_(open_text(path_)) {
     find_lines();
     if (size() == 0) throw data_error("'{}' has no text: it is empty", path_.string());
     // What is wrong with a line shows before any work is done.
@@ -70,7 +71,7 @@ class Lines : public TextSamples {
 
  private:
   void find_lines() {
-    LineReader lines(path_, {0, file_.size_bytes()});
+    LineReader lines(file_, {0, file_.size_bytes()});
     bool is_start = true;
     for (LineReader::Line line; lines.next(line);) {
       if (is_start) begins_.push_back(line.begin);

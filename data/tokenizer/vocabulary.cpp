@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <fstream>
 #include <iterator>
 
 #include "core/base/error.h"
+#include "data/store/files.h"
+#include "data/tokenizer/text_file.h"
+#include "data/tokenizer/utf8.h"
 
 namespace kiln {
 
@@ -35,27 +37,72 @@ Vocabulary::Vocabulary(std::vector<std::string> pieces, const std::string& origi
   build_trie();
 }
 
+namespace {
+
+/// Without what Unicode calls white space at both ends.
+std::string_view trimmed(std::string_view text) {
+  constexpr std::array<std::string_view, 25> kBlanks = {
+      " ",      "\t",     "\n",     "\v",     "\f",     "\r",     "\u0085", "\u00A0", "\u1680",
+      "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007", "\u2008",
+      "\u2009", "\u200A", "\u2028", "\u2029", "\u202F", "\u205F", "\u3000"};
+  for (std::size_t size = text.size() + 1; size != text.size();) {
+    size = text.size();
+    for (const std::string_view blank : kBlanks) {
+      if (text.starts_with(blank)) text.remove_prefix(blank.size());
+      if (text.ends_with(blank)) text.remove_suffix(blank.size());
+    }
+  }
+  return text;
+}
+
+/// Readers of vocab.txt disagree on what is not a plain line: transformers keeps blanks at the end of
+/// one, tokenizers drops them; one ends lines at a lone carriage return, the other does not. A piece
+/// of nothing but blanks matches no word with any of them.
+void check_piece(std::string_view piece, const std::string& where) {
+  std::string copy(piece);
+  if (repair_utf8(copy) > 0) throw data_error("{}: '{}' is not UTF-8", where, copy);
+  const std::string_view inner = trimmed(piece);
+  if ((inner.empty() || inner == piece) && piece.find('\r') == piece.npos) return;
+  throw data_error(
+      "{}: '{}' begins or ends with a blank, or holds a carriage return: readers of vocabularies "
+      "disagree on what piece that is. Remove the blank",
+      where, piece);
+}
+
+}  // namespace
+
 Vocabulary Vocabulary::load(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
+  constexpr std::int64_t kMostBytes = 8 << 20;  // the trie has 24 bits for a place
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) {
     throw data_error(
         "{}: cannot open the vocabulary. Name a vocab.txt, or train one with "
         "`kiln tokenizer train`",
         path.string());
   }
+  const File file = open_text(path);
+  if (file.size_bytes() > kMostBytes) {
+    throw data_error("{}: {} bytes are too many for a vocabulary (at most {}): is it a vocab.txt?",
+                     path.string(), file.size_bytes(), kMostBytes);
+  }
+  std::string text(static_cast<std::size_t>(file.size_bytes()), '\0');
+  file.read_at(text.data(), std::ssize(text), 0);
   std::vector<std::string> pieces;
-  for (std::string line; std::getline(in, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    pieces.push_back(line);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string piece = text.substr(at, end - at);
+    if (piece.ends_with('\r')) piece.pop_back();
+    check_piece(piece, fmt::format("{}, line {}", path.string(), pieces.size() + 1));
+    pieces.push_back(std::move(piece));
+    at = end + 1;
   }
   return Vocabulary(std::move(pieces), path.string());
 }
 
 void Vocabulary::save(const std::filesystem::path& path) const {
-  std::ofstream out(path, std::ios::binary);
-  for (const std::string& piece : pieces_) out << piece << '\n';
-  out.flush();
-  if (!out) throw data_error("{}: cannot write the vocabulary", path.string());
+  std::string text;
+  for (const std::string& piece : pieces_) text += piece + '\n';
+  write_file_atomically(path, text);
 }
 
 std::int32_t Vocabulary::find(std::string_view piece) const {

@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <queue>
 #include <string_view>
 #include <thread>
 #include <unordered_map>
 
 #include "core/base/error.h"
+#include "data/tokenizer/text_file.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace kiln {
@@ -34,16 +35,17 @@ class FileChunks {
 
   bool operator()(std::string& chunk) {
     while (true) {
-      if (!file_.is_open() && !open_next()) return false;
+      if (!file_ && !open_next()) return false;
       chunk = std::move(rest_);
       rest_.clear();
       const std::size_t kept = chunk.size();
-      chunk.resize(kept + chunk_bytes_);
-      file_.read(chunk.data() + kept, static_cast<std::streamsize>(chunk_bytes_));
-      if (file_.bad()) throw data_error("{}: read error", files_[next_ - 1].string());
-      chunk.resize(kept + static_cast<std::size_t>(file_.gcount()));
-      if (file_.eof()) {
-        file_.close();
+      const std::int64_t count =
+          std::min(static_cast<std::int64_t>(chunk_bytes_), file_->size_bytes() - at_);
+      chunk.resize(kept + static_cast<std::size_t>(count));
+      file_->read_at(chunk.data() + kept, count, at_);
+      at_ += count;
+      if (at_ >= file_->size_bytes()) {
+        file_.reset();
       } else {
         const std::size_t cut = cut_position(chunk);
         rest_ = chunk.substr(cut);
@@ -56,19 +58,16 @@ class FileChunks {
  private:
   bool open_next() {
     if (next_ == files_.size()) return false;
-    const auto& path = files_[next_++];
-    file_.clear();
-    file_.open(path, std::ios::binary);
-    if (!file_ || std::filesystem::is_directory(path)) {
-      throw data_error("{}: cannot open this file", path.string());
-    }
+    file_ = open_text(files_[next_++]);
+    at_ = 0;
     return true;
   }
 
   std::vector<std::filesystem::path> files_;
   std::size_t chunk_bytes_;
   std::size_t next_ = 0;
-  std::ifstream file_;
+  std::optional<File> file_;
+  std::int64_t at_ = 0;
   std::string rest_;
 };
 

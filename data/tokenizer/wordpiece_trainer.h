@@ -28,7 +28,7 @@ using ChunkSource = std::function<bool(std::string& chunk)>;
 
 /// Files read one after the other in chunks of about `chunk_bytes`. A chunk ends at a line end, or
 /// where there is none, at a blank, or if need be anywhere. Throws Error(kData) for an unreadable
-/// file.
+/// file or one that is no text (data/tokenizer/text_file.h).
 ChunkSource file_chunks(std::vector<std::filesystem::path> files,
                         std::size_t chunk_bytes = 4 << 20);
 

@@ -1,6 +1,7 @@
 #include "launch/commands/import_text.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 
@@ -21,7 +22,20 @@ void declare_text_args(CLI::App& app, const std::shared_ptr<TextArgs>& args) {
                  "text: auto (default: found by rule, across line ends) or line (one per line).");
   app.add_option("--text-key", args->text_key, "jsonl: key of a document's text; default text.");
   app.add_option("--unit-mb", args->unit_mb, "text, jsonl: MiB of input per shard; default 64.")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
+}
+
+void print_left_out(const LeftOut& left_out) {
+  for (const auto& [reason, which] : left_out.reasons) {
+    fmt::print("  left out {}: {} ({}{})\n", which.count, reason, fmt::join(which.examples, ", "),
+               which.count > std::ssize(which.examples) ? ", ..." : "");
+  }
+}
+
+nlohmann::ordered_json to_json(const LeftOut& left_out) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [reason, which] : left_out.reasons) json[reason] = which.count;
+  return json;
 }
 
 CommandResult import_text_in_world(const std::string& format, const TextArgs& args,
@@ -49,7 +63,8 @@ CommandResult import_text_in_world(const std::string& format, const TextArgs& ar
   bar.reset();
   world.communicator().barrier();
   if (world.rank() != 0) return {};
-  const Manifest manifest = finish_text_import(options);
+  const FinishedImport done = finish_text_import(options);
+  const Manifest& manifest = done.manifest;
   const auto& facts = manifest.attributes;
   if (facts.at("invalid_sequences") != "0") {
     log_warning("dropped {} invalid UTF-8 sequences", facts.at("invalid_sequences"));
@@ -61,10 +76,12 @@ CommandResult import_text_in_world(const std::string& format, const TextArgs& ar
   log_info("{}: {}, {} tokens in {}", options.import.out.string(),
            format_count(manifest.num_samples, "document"), facts.at("tokens"),
            format_count(std::ssize(manifest.shards), "shard"));
+  print_left_out(done.left_out);
   return {ExitCode::kDone,
           {{"path", options.import.out.string()},
            {"samples", manifest.num_samples},
            {"shards", manifest.shards.size()},
+           {"left_out", to_json(done.left_out)},
            {"attributes", facts},
            {"fingerprint", manifest.fingerprint()}}};
 }

@@ -20,6 +20,10 @@ struct TextArgs {
 };
 void declare_text_args(CLI::App& app, const std::shared_ptr<TextArgs>& args);
 
+/// What an import left out, by reason: printed, and as JSON.
+void print_left_out(const LeftOut& left_out);
+nlohmann::ordered_json to_json(const LeftOut& left_out);
+
 /// Ranks and threads share the shards; rank 0 describes what all have made.
 CommandResult import_text_in_world(const std::string& format, const TextArgs& args,
                                    const ImportOptions& options, World& world);

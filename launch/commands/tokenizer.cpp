@@ -5,12 +5,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <ctime>
-#include <fstream>
+#include <functional>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <thread>
 
 #include "core/report/log.h"
+#include "data/text/line_reader.h"
+#include "data/tokenizer/text_file.h"
 #include "data/tokenizer/wordpiece_trainer.h"
 #include "launch/commands/command.h"
 
@@ -36,12 +39,17 @@ NormalizerOptions normalizer(bool is_cased) {
   return is_cased ? NormalizerOptions::cased() : NormalizerOptions{};
 }
 
+void note_left_out(const std::string& reason, const std::string& path) {
+  log_warning("left out {}: {}", path, reason);
+}
+
 CommandResult train(TrainArgs args) {
   args.options.normalizer = normalizer(args.is_cased);
   if (args.options.threads <= 0) {
     args.options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   }
-  const Vocabulary vocabulary(train_wordpiece(file_chunks(args.inputs), args.options), args.out);
+  const auto files = list_text_files(args.inputs, note_left_out);
+  const Vocabulary vocabulary(train_wordpiece(file_chunks(files), args.options), args.out);
   vocabulary.save(args.out);
   if (vocabulary.size() < args.options.vocab_size) {
     log_warning("the text yields {} pieces, fewer than the {} asked for", vocabulary.size(),
@@ -68,33 +76,48 @@ std::string joined(const std::vector<std::int32_t>& ids, const Vocabulary& vocab
   return out;
 }
 
-/// A line of ids (or pieces) for each line of text, unless they are only counted.
-void encode_lines(std::istream& in, const EncodeArgs& args, const Vocabulary& vocabulary,
-                  TokenEncoder& encoder, Encoded& sums) {
+void encode_line(const std::string& line, const EncodeArgs& args, const Vocabulary& vocabulary,
+                 TokenEncoder& encoder, Encoded& sums) {
   const double start = cpu_seconds();
   std::vector<std::int32_t> ids;
-  for (std::string line; std::getline(in, line);) {
-    ids.clear();
-    encoder.encode(line, ids);
-    sums.ids += std::ssize(ids);
-    sums.bytes += std::ssize(line) + 1;
-    if (!args.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, args.has_pieces));
-  }
+  encoder.encode(line, ids);
+  sums.ids += std::ssize(ids);
+  sums.bytes += std::ssize(line) + 1;
+  if (!args.is_counted_only) fmt::print("{}\n", joined(ids, vocabulary, args.has_pieces));
   sums.cpu_s += cpu_seconds() - start;
+}
+
+/// A line of ids (or pieces) for each line of text, unless they are only counted.
+void encode_file(const std::filesystem::path& path,
+                 const std::function<void(const std::string&)>& use) {
+  LineReader lines(path, {0, std::numeric_limits<std::int64_t>::max()});
+  std::string whole;
+  for (LineReader::Line line; lines.next(line);) {
+    whole += line.text;
+    if (!line.is_last_piece) continue;
+    use(whole);
+    whole.clear();
+  }
+}
+
+void encode_input(const std::function<void(const std::string&)>& use) {
+  bool is_first = true;
+  for (std::string line; std::getline(std::cin, line); is_first = false) {
+    if (is_first) check_text(line, "standard input");
+    if (line.ends_with('\r')) line.pop_back();
+    use(line);
+  }
 }
 
 CommandResult encode(const EncodeArgs& args) {
   const Tokenizer tokenizer(Vocabulary::load(args.vocabulary), normalizer(args.is_cased));
   TokenEncoder encoder(tokenizer);
   Encoded sums;
-  if (args.inputs.empty()) {
-    encode_lines(std::cin, args, tokenizer.vocabulary(), encoder, sums);
-  }
-  for (const auto& path : args.inputs) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw data_error("{}: cannot open this file", path.string());
-    encode_lines(in, args, tokenizer.vocabulary(), encoder, sums);
-  }
+  const auto use = [&](const std::string& line) {
+    encode_line(line, args, tokenizer.vocabulary(), encoder, sums);
+  };
+  if (args.inputs.empty()) encode_input(use);
+  for (const auto& path : list_text_files(args.inputs, note_left_out)) encode_file(path, use);
   if (encoder.num_invalid() > 0) {
     log_warning("dropped {} invalid UTF-8 sequences", encoder.num_invalid());
   }
@@ -109,22 +132,28 @@ CommandResult encode(const EncodeArgs& args) {
 }
 
 void declare_train(CLI::App& app, const std::shared_ptr<TrainArgs>& args) {
-  app.add_option("inputs", args->inputs, "Text files.")->required();
+  app.add_option("inputs", args->inputs, "Text files or folders of them; compressed or not.")
+      ->required();
   app.add_option("--out", args->out, "The vocab.txt to write.")->required();
-  app.add_option("--vocab-size", args->options.vocab_size, "Pieces; default 30522.");
+  app.add_option("--vocab-size", args->options.vocab_size, "Pieces; default 30522.")
+      ->check(CLI::Range(1, 1 << 24));
   app.add_option("--min-frequency", args->options.min_frequency,
-                 "Pairs seen less often are not joined; default 2.");
+                 "Pairs seen less often are not joined; default 2.")
+      ->check(CLI::Range(1, 1 << 30));
   app.add_option("--max-alphabet", args->options.max_alphabet,
-                 "Characters kept, by frequency; default 1000.");
+                 "Characters kept, by frequency; default 1000.")
+      ->check(CLI::Range(1, 1 << 21));
   app.add_option("--max-words", args->options.max_words,
-                 "Distinct words held in memory; default 4000000.");
+                 "Distinct words held in memory; default 4000000.")
+      ->check(CLI::Range(1, 1 << 30));
   app.add_flag("--cased", args->is_cased, "Keeps case and accents.");
-  app.add_option("--threads", args->options.threads, "Threads that count; 0: one per core.");
+  app.add_option("--threads", args->options.threads, "Threads that count; 0: one per core.")
+      ->check(CLI::Range(0, 4096));
   set_examples(app, "  kiln tokenizer train books/*.txt --vocab-size 8192 --out vocab.txt");
 }
 
 void declare_encode(CLI::App& app, const std::shared_ptr<EncodeArgs>& args) {
-  app.add_option("inputs", args->inputs, "Text files; none: standard input.");
+  app.add_option("inputs", args->inputs, "Text files or folders; none: standard input.");
   app.add_option("--vocab", args->vocabulary, "vocab.txt")->required();
   app.add_flag("--cased", args->is_cased, "Keeps case and accents.");
   app.add_flag("--pieces", args->has_pieces, "Prints pieces instead of ids.");

@@ -89,7 +89,7 @@ class TextImportTest : public testing::Test {
       options_.import.rank = rank;
       import_text(options_);
     }
-    return finish_text_import(options_);
+    return finish_text_import(options_).manifest;
   }
   /// All documents as words, sentences separated by '|'.
   std::vector<std::string> documents(const std::string& out) {
@@ -323,9 +323,27 @@ TEST_F(TextImportTest, NamesTheLineThatIsNoJson) {
   EXPECT_NE(error_of_import().find("line at byte 14"), std::string::npos) << error_of_import();
 }
 
-TEST_F(TextImportTest, RefusesCompressedMissingAndEmptyInput) {
+TEST_F(TextImportTest, CompressedFilesHoldTheSameDocuments) {
+  // gzip of the same text, by Python's gzip.
+  const std::vector<std::uint8_t> packed = {0x1F, 0x8B, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00,
+                                            0x02, 0x03, 0x4B, 0x54, 0x48, 0xE2, 0xE2, 0x4A,
+                                            0x52, 0x48, 0x56, 0x48, 0xE1, 0x02, 0x00, 0x85,
+                                            0xC9, 0xC2, 0x86, 0x0B, 0x00, 0x00, 0x00};
+  write(folder_ / "in" / "1.txt", "a b\n\nb c d\n");
+  options_.documents = "blank_line";
+  import("plain");
+  EXPECT_EQ(documents("plain"), (std::vector<std::string>{"a b|", "b c d|"}));
+  std::filesystem::remove(folder_ / "in" / "1.txt");
+  write(folder_ / "in" / "1.dat", std::string(packed.begin(), packed.end()));
+  import("packed", 2, 2);
+  EXPECT_EQ(documents("packed"), documents("plain"));
+}
+
+TEST_F(TextImportTest, RefusesDamagedBinaryMissingAndEmptyInput) {
   write(folder_ / "in" / "1.gz", "\x1F\x8B\x08");
-  EXPECT_NE(error_of_import().find("gunzip"), std::string::npos);
+  EXPECT_NE(error_of_import().find("compressed with gzip, but damaged"), std::string::npos);
+  write(folder_ / "in" / "1.gz", "\xFF\xD8\xFF\xE0 picture");
+  EXPECT_NE(error_of_import().find("is a JPEG picture"), std::string::npos);
   write(folder_ / "in" / "1.gz", "");
   EXPECT_NE(error_of_import().find("no text"), std::string::npos);
   options_.import.inputs = {folder_ / "nothing"};
