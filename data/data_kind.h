@@ -12,12 +12,16 @@
 
 namespace kiln {
 
+class Dataset;
+
 /// A dataset as a recipe's [data] section wants it read.
 struct OpenedData {
   DatasetInfo info;
   std::shared_ptr<const BatchSource> source;
   SampleOrderOptions order;
-  std::int64_t workers = 0;  // threads that read; 0: one per core
+  std::int64_t workers = 0;                                // threads that read; 0: one per core
+  std::shared_ptr<const Dataset> dataset = nullptr;        // of images and latents
+  std::shared_ptr<const BatchSource> as_stored = nullptr;  // before match_classes()
 };
 
 enum class DataUse { kTraining, kEvaluation };  // evaluation: no augmentation

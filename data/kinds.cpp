@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "data/images/image_source.h"
 #include "data/latents/latent_source.h"
+#include "data/store/class_map.h"
 #include "data/text/labelled_text.h"
 #include "data/text/text_source.h"
 #include "data/text/token_stream.h"
@@ -27,6 +28,7 @@ OpenedData open_images(const DataRequest& request) {
   }
   const std::shared_ptr<const Dataset> dataset = open_dataset(request.options);
   OpenedData data;
+  data.dataset = dataset;
   if (request.use == DataUse::kEvaluation) {
     const ImageOptions still = evaluation_options(image);
     data.info = describe_images(*dataset, still);
@@ -50,6 +52,7 @@ OpenedData open_latents(const DataRequest& request) {
   OpenedData data;
   data.info = describe_latents(*dataset);
   data.source = make_latent_source(dataset);
+  data.dataset = dataset;
   data.order.block_samples = dataset->shard_samples();
   return data;
 }
@@ -122,6 +125,14 @@ OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::stri
   data.order.seed = seed;
   data.workers = options.workers;
   return data;
+}
+
+void match_classes(OpenedData& data, const std::vector<std::string>& names,
+                   const std::string& reference) {
+  if (!data.dataset || names.empty()) return;
+  if (!data.as_stored) data.as_stored = data.source;
+  data.source = renumbered(data.as_stored, ClassMap(*data.dataset, names, reference));
+  if (!data.info.class_names.empty()) data.info.class_names = names;
 }
 
 }  // namespace kiln

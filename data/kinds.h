@@ -16,4 +16,9 @@ const DataKind& find_data_kind(const std::string& name);
 OpenedData open_data(RecipeReader& reader, const Recipe& recipe, const std::string& kind,
                      DataUse use, const std::string& path = "");
 
+/// Numbers the classes of data to evaluate on as `names` does, whose place `reference` names: what
+/// training or a probe learned from. Throws Error(kData) for samples of other classes.
+void match_classes(OpenedData& data, const std::vector<std::string>& names,
+                   const std::string& reference);
+
 }  // namespace kiln

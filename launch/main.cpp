@@ -1,6 +1,8 @@
 #include "launch/main.h"
 
 #include <CLI/CLI.hpp>
+#include <csignal>
+#include <filesystem>
 #include <iostream>
 
 #include "core/base/launcher_rank.h"
@@ -74,7 +76,11 @@ CommandResult run(std::vector<std::string> words) {
     return {};
   }
   CommandResult result = chosen();
-  if (json && launcher_rank().rank == 0) std::cout << result.json.dump() << std::endl;
+  if (json && launcher_rank().rank == 0) {
+    using Json = nlohmann::json;
+    // Names of files need not be UTF-8.
+    std::cout << result.json.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+  }
   return result;
 }
 
@@ -84,6 +90,7 @@ int kiln_main(int argc, char** argv, std::span<const ModelEntry> models) {
   mkl_serv_intel_cpu_true();
   start_logging(launcher_rank().rank);
   keep_host_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond its limit is a write that fails, not a death
   try {
     add_models(models);
     const ExitCode code = run({argv + 1, argv + argc}).code;
@@ -91,6 +98,8 @@ int kiln_main(int argc, char** argv, std::span<const ModelEntry> models) {
     return static_cast<int>(code);
   } catch (const Error& error) {
     return fail(error.code(), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(ExitCode::kData, error.what());
   } catch (const std::exception& error) {
     return fail(ExitCode::kInternal, error.what());
   }

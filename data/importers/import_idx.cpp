@@ -1,69 +1,14 @@
-#include <zlib.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "core/base/error.h"
+#include "data/importers/idx.h"
 #include "data/importers/import.h"
 #include "data/importers/import_session.h"
 
 namespace kiln {
 namespace {
-
-struct IdxFile {
-  std::string path;
-  std::vector<std::int64_t> dims;
-  std::vector<std::uint8_t> values;
-};
-
-// zlib reads plain files through the same calls.
-std::vector<std::uint8_t> read_unzipped(const std::string& path) {
-  if (!std::filesystem::exists(path)) throw data_error("there is no file '{}'", path);
-  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
-  if (!file) throw data_error("cannot open '{}'", path);
-  std::vector<std::uint8_t> bytes;
-  std::vector<std::uint8_t> piece(1 << 20);
-  while (true) {
-    const int count = gzread(file.get(), piece.data(), static_cast<unsigned>(piece.size()));
-    if (count > 0) bytes.insert(bytes.end(), piece.begin(), piece.begin() + count);
-    if (count < static_cast<int>(piece.size())) break;
-  }
-  int code = Z_OK;
-  const char* reason = gzerror(file.get(), &code);
-  if (code != Z_OK) {
-    throw data_error("'{}' is damaged or cut short: {}; fetch it again", path, reason);
-  }
-  return bytes;
-}
-
-// Header: 0, 0, type (8: unsigned byte), number of dimensions, then each dimension as big-endian
-// 32-bit integer.
-IdxFile read_idx(const std::string& path) {
-  const std::vector<std::uint8_t> bytes = read_unzipped(path);
-  if (bytes.size() < 4 || bytes[0] != 0 || bytes[1] != 0) {
-    throw data_error("'{}' is not an idx file: it does not begin with two zero bytes", path);
-  }
-  if (bytes[2] != 8) {
-    throw data_error("'{}' holds values of idx type {:#x}; only unsigned bytes (0x8) are read",
-                     path, bytes[2]);
-  }
-  IdxFile file = {path, {}, {}};
-  const std::size_t header = 4 + std::size_t{4} * bytes[3];
-  if (bytes.size() < header) throw data_error("'{}' ends within its header", path);
-  std::int64_t expected = 1;
-  for (std::size_t at = 4; at < header; at += 4) {
-    file.dims.push_back(std::int64_t{bytes[at]} << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 |
-                        bytes[at + 3]);
-    expected *= file.dims.back();
-  }
-  const auto found = static_cast<std::int64_t>(bytes.size() - header);
-  if (found != expected) {
-    throw data_error("'{}' announces {} values but holds {}: it is truncated or not what it says",
-                     path, expected, found);
-  }
-  file.values.assign(bytes.begin() + static_cast<std::int64_t>(header), bytes.end());
-  return file;
-}
 
 std::string find_in_folder(const std::filesystem::path& folder, const std::string& name) {
   for (const std::string& candidate : {name, name + ".gz"}) {
@@ -102,6 +47,9 @@ IdxPair read_pair(const ImportOptions& options, const std::string& split) {
     const std::size_t num_dims = file.dims.size();
     if (num_dims != 1 && num_dims != 3 && num_dims != 4) {
       throw data_error("'{}' has {} dimensions; images have 3 or 4, labels 1", path, num_dims);
+    }
+    if (std::ranges::find(file.dims, 0) != file.dims.end()) {
+      throw data_error("'{}' holds [{}] values: it is empty", path, fmt::join(file.dims, ", "));
     }
     IdxFile& slot = num_dims == 1 ? pair.labels : pair.images;
     if (!slot.dims.empty()) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cctype>
 #include <set>
 
 #include "core/base/error.h"
@@ -7,6 +6,8 @@
 #include "data/importers/import.h"
 #include "data/importers/picture_import.h"
 #include "data/permutation.h"
+#include "data/store/folder_walk.h"
+#include "data/tokenizer/utf8.h"
 
 namespace kiln {
 namespace {
@@ -18,23 +19,43 @@ struct Found {
   std::string class_name;  // empty: none
 };
 
-bool is_image(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+/// All files below the inputs, what is left out of them, and the folders that are classes.
+struct Listing {
+  std::vector<Found> found;
+  LeftOut left_out;
+  std::set<std::string> folders;
+};
+
+std::string class_of(const fs::path& file, const fs::path& root) {
+  const fs::path inner = file.lexically_relative(root);
+  return inner.has_parent_path() ? inner.begin()->string() : "";
 }
 
-void list_folder(const fs::path& root, std::vector<Found>& found) {
-  if (!fs::is_directory(root)) throw data_error("'{}' is not a folder of images", root.string());
-  const auto options = fs::directory_options::follow_directory_symlink;
-  for (const auto& entry : fs::recursive_directory_iterator(root, options)) {
-    if (!entry.is_regular_file() || !is_image(entry.path())) continue;
-    const fs::path inner = entry.path().lexically_relative(root);
-    const auto bytes = static_cast<std::int64_t>(entry.file_size());
-    found.push_back({{entry.path(), 0, bytes, 0, entry.path().string()},
-                     inner.has_parent_path() ? inner.begin()->string() : ""});
+void list_folder(const fs::path& root, Listing& listing) {
+  std::error_code code;
+  if (!fs::is_directory(root, code)) {
+    throw data_error("'{}' is not a folder of images", root.string());
   }
+  const FolderContents contents = walk_folder(root);
+  for (const auto& file : contents.files) {
+    if (has_picture_ending(file.path)) {
+      listing.found.push_back(
+          {{file.path, 0, file.bytes, 0, file.path.string(), ""}, class_of(file.path, root)});
+    } else {
+      const std::string ending = file.path.extension().string();
+      listing.left_out.add(
+          fmt::format("no picture by its ending ({})", ending.empty() ? "none" : ending),
+          file.path.string());
+    }
+  }
+  for (const auto& other : contents.left_out) {
+    listing.left_out.add(other.reason, other.path.string());
+  }
+  for (const auto& other : contents.broken) {
+    listing.found.push_back(
+        {{other.path, 0, 0, 0, other.path.string(), other.reason}, class_of(other.path, root)});
+  }
+  listing.folders.insert(contents.folders.begin(), contents.folders.end());
 }
 
 void sort_by_path(std::vector<Found>& found) {
@@ -42,20 +63,36 @@ void sort_by_path(std::vector<Found>& found) {
             [](const Found& a, const Found& b) { return a.input.file < b.input.file; });
 }
 
-// Sorted names of the folders; none for a flat folder.
-std::vector<std::string> classes_of(const std::vector<Found>& found) {
-  std::set<std::string> names;
-  for (const Found& file : found) names.insert(file.class_name);
-  if (names == std::set<std::string>{""}) return {};
-  if (names.contains("")) {
-    const auto stray = std::find_if(found.begin(), found.end(),
-                                    [](const Found& file) { return file.class_name.empty(); });
-    throw data_error(
-        "'{}' lies beside the folders of the classes: put every image into its class's folder, or "
-        "all into one folder",
-        stray->input.name);
+std::vector<std::string> check_names(const std::set<std::string>& names) {
+  for (const std::string& name : names) {
+    std::string repaired = name;
+    if (repair_utf8(repaired) > 0) {
+      throw data_error("the folder '{}' has a name that is not UTF-8: rename it", repaired);
+    }
   }
   return {names.begin(), names.end()};
+}
+
+// Sorted names of the folders, empty ones too; none for a flat folder.
+std::vector<std::string> classes_of(const Listing& listing) {
+  std::set<std::string> names = listing.folders;
+  for (const Found& file : listing.found) {
+    if (!file.input.broken.empty()) continue;
+    if (!file.class_name.empty()) names.insert(file.class_name);
+  }
+  const auto is_stray = [](const Found& file) {
+    return file.class_name.empty() && file.input.broken.empty();
+  };
+  const auto stray = std::ranges::find_if(listing.found, is_stray);
+  if (stray == listing.found.end()) return check_names(names);
+  if (std::ranges::all_of(listing.found,
+                          [](const Found& file) { return file.class_name.empty(); })) {
+    return {};
+  }
+  throw data_error(
+      "'{}' lies beside the folders of the classes: put every image into its class's folder, or "
+      "all into one folder",
+      stray->input.name);
 }
 
 // An order that mixes classes, the same one on every machine.
@@ -74,17 +111,19 @@ std::vector<PictureInput> mix(std::vector<Found> found, const std::vector<std::s
 }  // namespace
 
 ImportResult import_images(const ImportOptions& options) {
-  std::vector<Found> found;
-  for (const fs::path& root : options.inputs) list_folder(root, found);
-  if (found.empty()) {
-    throw data_error("no *.jpg, *.jpeg or *.png file lies in or below '{}'",
-                     options.inputs.empty() ? "" : options.inputs[0].string());
+  Listing listing;
+  for (const fs::path& root : options.inputs) list_folder(root, listing);
+  if (listing.found.empty()) {
+    throw data_error(
+        "no *.jpg, *.png, *.webp, *.tiff or *.bmp file lies in or below '{}', but {} others",
+        options.inputs.empty() ? "" : options.inputs[0].string(), listing.left_out.count());
   }
-  sort_by_path(found);
+  sort_by_path(listing.found);
   Manifest manifest;
-  manifest.class_names = classes_of(found);
+  manifest.class_names = classes_of(listing);
   manifest.provenance["importer"] = "images";
-  return import_pictures(options, mix(std::move(found), manifest.class_names), manifest);
+  auto inputs = mix(std::move(listing.found), manifest.class_names);
+  return import_pictures(options, inputs, manifest, listing.left_out);
 }
 
 }  // namespace kiln

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "data/store/class_map.h"
 #include "data/store/files.h"
 #include "data/store/manifest_json.h"
 
@@ -26,7 +27,38 @@ nlohmann::ordered_json parse_file(const std::filesystem::path& path) {
   }
 }
 
+nlohmann::ordered_json to_json(const LeftOut& left_out) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [reason, which] : left_out.reasons) {
+    json[reason] = {which.count, which.examples};
+  }
+  return json;
+}
+
+LeftOut left_out_from_json(const nlohmann::ordered_json& json) {
+  LeftOut left_out;
+  for (const auto& [reason, which] : json.items()) left_out.reasons[reason] = {which[0], which[1]};
+  return left_out;
+}
+
 }  // namespace
+
+void LeftOut::add(const std::string& reason, const std::string& example) {
+  Reason& which = reasons[reason];
+  ++which.count;
+  if (which.examples.size() < kExamples) which.examples.push_back(example);
+}
+
+void LeftOut::add(const std::string& reason, const Reason& which) {
+  for (const std::string& example : which.examples) add(reason, example);
+  reasons[reason].count += which.count - std::ssize(which.examples);
+}
+
+std::int64_t LeftOut::count() const {
+  std::int64_t count = 0;
+  for (const auto& [reason, which] : reasons) count += which.count;
+  return count;
+}
 
 namespace {
 
@@ -87,7 +119,8 @@ std::vector<double> PixelSums::std() const {
 }
 
 ImportSession::ImportSession(const ImportOptions& options, Manifest manifest,
-                             std::int64_t num_items, std::int64_t items_per_shard)
+                             std::int64_t num_items, std::int64_t items_per_shard,
+                             const LeftOut& left_out)
     : options_(options),
       manifest_(std::move(manifest)),
       num_items_(num_items),
@@ -97,13 +130,17 @@ ImportSession::ImportSession(const ImportOptions& options, Manifest manifest,
   const std::int64_t num_shards = (num_items_ + items_per_shard_ - 1) / items_per_shard_;
   if (options.rank == 0) {
     const nlohmann::ordered_json frame = {{"manifest", manifest_to_json(manifest_)},
-                                          {"num_shards", num_shards}};
-    write_file_atomically(options.out / kFrame, frame.dump(1));
+                                          {"num_shards", num_shards},
+                                          {"left_out", to_json(left_out)}};
+    write_file_atomically(options.out / kFrame, json_text(frame));
   }
   // What an import that failed left behind must not be taken for this one's.
   my_shards_ = share_of(num_shards, options.rank, options.num_ranks);
   for (std::int64_t number = my_shards_.begin; number < my_shards_.end; ++number) {
-    std::filesystem::remove(description_of(options.out / shard_file_name(number)));
+    std::error_code code;
+    const auto left_behind = description_of(options.out / shard_file_name(number));
+    std::filesystem::remove(left_behind, code);
+    if (code) throw data_error("cannot remove '{}': {}", left_behind.string(), code.message());
   }
 }
 
@@ -132,9 +169,10 @@ ImportResult ImportSession::run(const FillShard& fill) {
         {"shard", shard_to_json(shard)},
         {"pixels", {filling.sums.num_pixels, filling.sums.sum, filling.sums.sum_of_squares}},
         {"broken", nlohmann::ordered_json::array()}};
-    for (const auto& [file, reason] : filling.broken)
+    for (const auto& [file, reason] : filling.broken) {
       description["broken"].push_back({file, reason});
-    write_file_atomically(description_of(path), description.dump(1));
+    }
+    write_file_atomically(description_of(path), json_text(description));
     result.num_samples += shard.num_samples;
     result.bytes += shard.file_bytes;
   }
@@ -159,7 +197,8 @@ void throw_if_broken(const std::vector<BrokenInput>& broken, const ImportOptions
 
 FinishedImport finish_import(const ImportOptions& options) {
   const auto frame = parse_file(options.out / kFrame);
-  FinishedImport done = {manifest_from_json(frame.at("manifest")), {}};
+  FinishedImport done = {manifest_from_json(frame.at("manifest")), {}, {}, {}};
+  done.left_out = left_out_from_json(frame.at("left_out"));
   PixelSums sums;
   std::vector<std::filesystem::path> left_over = {options.out / kFrame};
   for (std::int64_t number = 0; number < frame.at("num_shards").get<std::int64_t>(); ++number) {
@@ -184,8 +223,11 @@ FinishedImport finish_import(const ImportOptions& options) {
     done.manifest.attributes["channels"] = std::to_string(sums.sum.size());
   }
   write_manifest(options.out, done.manifest);
-  for (const auto& path : left_over) std::filesystem::remove(path);
-  done.manifest = read_manifest(options.out);
+  std::error_code code;  // what cannot be removed does no harm
+  for (const auto& path : left_over) std::filesystem::remove(path, code);
+  const Dataset dataset(options.out);
+  done.manifest = dataset.manifest();
+  if (!done.manifest.class_names.empty()) done.class_counts = count_classes(dataset);
   return done;
 }
 

@@ -31,7 +31,7 @@ class ImportSession {
  public:
   /// `manifest`: all but shards and normalisation. Rank 0 prepares the folder.
   ImportSession(const ImportOptions& options, Manifest manifest, std::int64_t num_items,
-                std::int64_t items_per_shard);
+                std::int64_t items_per_shard, const LeftOut& left_out = {});
 
   /// A shard in the making.
   struct Filling {

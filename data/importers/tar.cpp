@@ -1,98 +1,157 @@
 #include "data/importers/tar.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <string_view>
+#include <map>
+#include <memory>
 
 #include "core/base/error.h"
 #include "data/store/files.h"
+#include "data/tokenizer/text_file.h"
 
 namespace kiln {
 namespace {
 
 constexpr std::int64_t kBlock = 512;
-using Header = std::array<char, kBlock>;
 
-// A field of at most `size` characters, ended by a zero byte if shorter.
-std::string_view text_at(const Header& header, std::size_t offset, std::size_t size) {
-  const std::string_view field(header.data() + offset, size);
-  return field.substr(0, field.find('\0'));
-}
+struct FreeArchive {
+  void operator()(archive* reader) const { archive_read_free(reader); }
+};
 
-// Octal digits, or, for large files, a set top bit and big-endian bytes.
-std::int64_t number_at(const Header& header, std::size_t offset, std::size_t size) {
-  std::int64_t value = 0;
-  const bool is_binary = (static_cast<unsigned char>(header[offset]) & 0x80) != 0;
-  for (std::size_t i = offset + (is_binary ? 1 : 0); i < offset + size; ++i) {
-    const char c = header[i];
-    if (is_binary) {
-      value = value << 8 | static_cast<unsigned char>(c);
-    } else if (c >= '0' && c <= '7') {
-      value = value << 3 | (c - '0');
+bool is_zero(const File& file, std::int64_t begin, std::int64_t end) {
+  std::vector<char> piece(1 << 16);
+  for (; begin < end; begin += std::ssize(piece)) {
+    const std::int64_t count = std::min(std::ssize(piece), end - begin);
+    file.read_at(piece.data(), count, begin);
+    if (!std::all_of(piece.begin(), piece.begin() + count, [](char c) { return c == 0; })) {
+      return false;
     }
   }
-  return value;
+  return true;
 }
 
-bool has_right_checksum(const Header& header) {
-  std::int64_t sum = 0;
-  for (std::size_t i = 0; i < header.size(); ++i) {
-    const bool is_checksum = i >= 148 && i < 156;
-    sum += is_checksum ? ' ' : static_cast<unsigned char>(header[i]);
+class TarReader {
+ public:
+  explicit TarReader(const std::filesystem::path& path)
+      : path_(path), file_(File::open_read(path)), size_(file_.size_bytes()) {
+    if (const std::string packing = compression_of(file_); !packing.empty()) {
+      throw data_error(
+          "'{}' is not an uncompressed tar archive but compressed with {}: unpack it first, "
+          "members "
+          "are read where they lie",
+          path.string(), packing);
+    }
+    if (size_ == 0) throw data_error("'{}' is empty, not a tar archive", path.string());
   }
-  return sum == number_at(header, 148, 8);
-}
 
-// "27 path=some/long/name\n" among the records of a pax header.
-std::string pax_path(const std::string& records) {
-  const std::size_t found = records.find(" path=");
-  if (found == std::string::npos) return "";
-  const std::size_t begin = found + 6;
-  return records.substr(begin, records.find('\n', begin) - begin);
-}
+  TarContents read() {
+    archive_read_support_format_tar(reader_.get());
+    if (archive_read_open_filename(reader_.get(), path_.c_str(), 1 << 16) != ARCHIVE_OK) fail();
+    archive_entry* entry = nullptr;
+    while (true) {
+      const int status = archive_read_next_header(reader_.get(), &entry);
+      if (status == ARCHIVE_EOF) break;
+      if (status < ARCHIVE_WARN) fail();
+      add(entry);
+      if (archive_read_data_skip(reader_.get()) < ARCHIVE_WARN) fail();
+    }
+    check_end();
+    return std::move(contents_);
+  }
 
-std::string short_name(const Header& header) {
-  const std::string name(text_at(header, 0, 100));
-  const std::string_view prefix = text_at(header, 345, 155);
-  const bool is_ustar = std::memcmp(header.data() + 257, "ustar", 6) == 0;
-  return is_ustar && !prefix.empty() ? std::string(prefix) + "/" + name : name;
-}
+ private:
+  [[noreturn]] void fail() const {
+    const char* reason = archive_error_string(reader_.get());
+    throw data_error("'{}' is not an uncompressed tar archive, damaged or cut short{}: {}",
+                     path_.string(), last_.empty() ? "" : " behind '" + last_ + "'",
+                     reason != nullptr ? reason : "no reason is known");
+  }
+
+  void add(archive_entry* entry) {
+    const char* name = archive_entry_pathname(entry);
+    if (name == nullptr) name = archive_entry_pathname_utf8(entry);
+    if (name == nullptr) {
+      throw data_error("'{}' has a member behind '{}' whose name cannot be read", path_.string(),
+                       last_);
+    }
+    last_ = name;
+    const auto type = archive_entry_filetype(entry);
+    if (const char* target = archive_entry_hardlink(entry); target != nullptr) {
+      add_link(target);
+    } else if (type == AE_IFREG) {
+      add_file(entry);
+    } else if (type != AE_IFDIR) {
+      contents_.left_out.add(type == AE_IFLNK ? "a symbolic link" : "a special file", where());
+    }
+  }
+
+  void add_file(archive_entry* entry) {
+    if (archive_entry_sparse_count(entry) > 0) {
+      throw data_error(
+          "'{}', '{}': it is stored with holes (sparse), so not as one run of bytes: pack the "
+          "archive "
+          "without --sparse",
+          path_.string(), last_);
+    }
+    const std::int64_t offset = archive_filter_bytes(reader_.get(), 0);
+    const std::int64_t bytes = archive_entry_size(entry);
+    if (bytes < 0 || offset > size_ || bytes > size_ - offset) {
+      throw data_error("'{}' is cut short within '{}': {} bytes from byte {} of {}", path_.string(),
+                       last_, bytes, offset, size_);
+    }
+    end_ = offset + bytes;
+    by_name_[last_] = contents_.files.size();
+    contents_.files.push_back({last_, offset, bytes});
+  }
+
+  void add_link(const std::string& target) {
+    const auto found = by_name_.find(target);
+    if (found == by_name_.end()) {
+      throw data_error(
+          "'{}', '{}': it is a hard link to '{}', which is not in the archive before it",
+          path_.string(), last_, target);
+    }
+    TarEntry entry = contents_.files[found->second];
+    entry.name = last_;
+    by_name_[last_] = contents_.files.size();
+    contents_.files.push_back(std::move(entry));
+  }
+
+  std::string where() const { return path_.string() + ": " + last_; }
+
+  /// Blocks of zeros end an archive; an archive that lacks them lost its rest.
+  void check_end() const {
+    const std::int64_t end = (end_ + kBlock - 1) / kBlock * kBlock;
+    const std::int64_t read = std::min<std::int64_t>(archive_filter_bytes(reader_.get(), 0), size_);
+    const std::int64_t marker = std::max(end, read - 2 * kBlock);
+    if (marker + kBlock > size_ || !is_zero(file_, marker, marker + kBlock)) {
+      throw data_error(
+          "'{}' is cut short behind '{}': the blocks of zeros that end an archive are missing at "
+          "byte {}. Fetch or pack it again",
+          path_.string(), last_, marker);
+    }
+    if (!is_zero(file_, marker, size_)) {
+      throw data_error(
+          "'{}' goes on behind its end at byte {}: several archives in one file are not read, give "
+          "each a file of its own",
+          path_.string(), marker);
+    }
+  }
+
+  std::filesystem::path path_;
+  File file_;
+  std::int64_t size_;
+  std::unique_ptr<archive, FreeArchive> reader_{archive_read_new()};
+  TarContents contents_;
+  std::map<std::string, std::size_t> by_name_;
+  std::string last_;
+  std::int64_t end_ = 0;  // of the last file's content
+};
 
 }  // namespace
 
-std::vector<TarEntry> list_tar(const std::filesystem::path& path) {
-  const File file = File::open_read(path);
-  const std::int64_t size = file.size_bytes();
-  std::vector<TarEntry> entries;
-  std::string long_name;
-  for (std::int64_t at = 0; at + kBlock <= size;) {
-    Header header = {};
-    file.read_at(header.data(), kBlock, at);
-    if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) break;
-    if (!has_right_checksum(header)) {
-      throw data_error("'{}' is not an uncompressed tar archive, or damaged at byte {}",
-                       path.string(), at);
-    }
-    const std::int64_t bytes = number_at(header, 124, 12);
-    const std::int64_t content = at + kBlock;
-    if (content + bytes > size) {
-      throw data_error("'{}' is cut short within '{}'", path.string(), short_name(header));
-    }
-    const char type = header[156];
-    if (type == 'L' || type == 'x') {
-      std::string text(static_cast<std::size_t>(bytes), '\0');
-      file.read_at(text.data(), bytes, content);
-      long_name = type == 'L' ? text.substr(0, text.find('\0')) : pax_path(text);
-    } else if (type == '0' || type == '\0') {
-      entries.push_back({long_name.empty() ? short_name(header) : long_name, content, bytes});
-      long_name.clear();
-    } else if (type != 'g') {
-      long_name.clear();
-    }
-    at = content + (bytes + kBlock - 1) / kBlock * kBlock;
-  }
-  return entries;
-}
+TarContents list_tar(const std::filesystem::path& path) { return TarReader(path).read(); }
 
 }  // namespace kiln

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "data/importers/import.h"
+
 namespace kiln {
 
 struct TarEntry {
@@ -13,8 +15,15 @@ struct TarEntry {
   std::int64_t bytes = 0;
 };
 
-/// The regular files of an uncompressed tar archive (ustar, with GNU or pax long names), in order.
-/// Reads headers only. Throws Error(kData) naming the archive if it is damaged or cut short.
-std::vector<TarEntry> list_tar(const std::filesystem::path& path);
+struct TarContents {
+  std::vector<TarEntry> files;  // regular files and hard links to them, in order
+  LeftOut left_out;             // symbolic links and special files; folders are not counted
+};
+
+/// Members of an uncompressed tar archive of any kind that libarchive and GNU tar read. Reads headers
+/// only. Throws Error(kData) naming archive and member if it is damaged, ends early (without the
+/// blocks of zeros that end an archive), goes on behind its end, is compressed, or has a member whose
+/// content is not one run of bytes (sparse).
+TarContents list_tar(const std::filesystem::path& path);
 
 }  // namespace kiln

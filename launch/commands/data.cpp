@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "data/importers/import.h"
 #include "data/maintenance/doctor.h"
 #include "data/maintenance/verify.h"
+#include "data/store/class_map.h"
 #include "data/store/dataset.h"
 #include "launch/commands/command.h"
 #include "launch/commands/import_text.h"
@@ -20,6 +22,28 @@
 namespace kiln {
 
 namespace {
+
+constexpr std::int64_t kMostMb = 1 << 20;  // so that bytes fit
+
+nlohmann::ordered_json to_json(const std::vector<std::string>& names,
+                               const std::vector<std::int64_t>& counts) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (std::size_t i = 0; i < names.size(); ++i) json[names[i]] = counts[i];
+  return json;
+}
+
+/// Samples of each class; of many classes the first, and how even they are.
+void print_classes(const std::vector<std::string>& names, const std::vector<std::int64_t>& counts) {
+  constexpr std::size_t kShown = 20;
+  if (names.empty()) return;
+  const auto [least, most] = std::ranges::minmax(counts);
+  fmt::print("  {}, {} to {} samples each\n", format_count(std::ssize(names), "class"), least,
+             most);
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    fmt::print("  {:8} {}{}\n", counts[i], names[i], counts[i] == 0 ? "   (no sample)" : "");
+  }
+  if (names.size() > kShown) fmt::print("       ... and {} more\n", names.size() - kShown);
+}
 
 struct ImportArgs {
   std::string format;
@@ -57,17 +81,23 @@ CommandResult run_import(const ImportArgs& args, World& world) {
   bar.reset();
   world.communicator().barrier();
   if (world.rank() != 0) return {};
-  const auto [manifest, skipped] = finish_import(options);
-  for (const BrokenInput& input : skipped) {
+  FinishedImport done = finish_import(options);
+  for (const BrokenInput& input : done.skipped) {
     log_warning("left out {}: {}", input.file, input.reason);
+    done.left_out.add("broken (--skip-broken)", input.file);
   }
+  const Manifest& manifest = done.manifest;
   log_info("{}: {} in {}", options.out.string(), format_count(manifest.num_samples, "sample"),
            format_count(std::ssize(manifest.shards), "shard"));
+  print_classes(manifest.class_names, done.class_counts);
+  print_left_out(done.left_out);
   return {ExitCode::kDone,
           {{"path", options.out.string()},
            {"samples", manifest.num_samples},
            {"shards", manifest.shards.size()},
-           {"skipped", skipped.size()},
+           {"skipped", done.skipped.size()},
+           {"left_out", to_json(done.left_out)},
+           {"classes", to_json(manifest.class_names, done.class_counts)},
            {"fingerprint", manifest.fingerprint()}}};
 }
 
@@ -80,15 +110,25 @@ void declare_data_import(CLI::App& app, const std::shared_ptr<ImportArgs>& args)
   app.add_option("inputs", args->options.inputs, "Files or folders.")->required();
   app.add_option("--out", args->options.out, "Folder of the dataset to make.")->required();
   app.add_option("--split", args->split, "idx folders: train or test.");
-  app.add_option("--threads", args->options.num_threads, "Threads; 0: one per core.");
-  app.add_option("--shard-mb", args->shard_mb, "Size of a shard.")->check(CLI::PositiveNumber);
+  app.add_option("--threads", args->options.num_threads, "Threads; 0: one per core.")
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--shard-mb", args->shard_mb, "Size of a shard.")
+      ->check(CLI::Range(std::int64_t{1}, kMostMb));
   app.add_flag("--skip-broken", args->options.skip_broken,
                "images: leaves out files that cannot be decoded, and lists them.");
   app.add_option("--min-side", args->options.min_side,
-                 "images: those with a shorter side count as broken.");
+                 "images: those with a shorter side count as broken.")
+      ->check(CLI::Range(1, 1 << 20));
   app.add_option("--max-side", args->options.max_side,
-                 "images: scales down so that the longer side has at most so many pixels.");
+                 "images: scales down so that the longer side has at most so many pixels.")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--max-pixels", args->options.max_pixels,
+                 "images: those of more pixels count as broken, and are not decoded.")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
+      ->capture_default_str();
   app.add_option("--field", args->options.fields, "hdf5: FIELD=/path/in/file, once per field.");
+  app.add_option("--layout", args->options.layout,
+                 "hdf5: of raw images: auto (default), hwc (channels last), chw (channels first).");
   declare_text_args(app, args->text);
   set_examples(
       app,
@@ -113,18 +153,25 @@ CommandResult run_info(const std::string& path) {
   const Manifest& manifest = dataset.manifest();
   std::int64_t bytes = 0;
   for (const ShardInfo& shard : manifest.shards) bytes += shard.file_bytes;
-  nlohmann::ordered_json json = {{"path", path},
-                                 {"kind", manifest.kind},
-                                 {"samples", manifest.num_samples},
-                                 {"shards", manifest.shards.size()},
-                                 {"bytes", bytes},
-                                 {"fields", describe_fields(manifest)},
-                                 {"classes", manifest.class_names.size()},
-                                 {"mean", manifest.mean},
-                                 {"std", manifest.std},
-                                 {"attributes", manifest.attributes},
-                                 {"provenance", manifest.provenance},
-                                 {"fingerprint", manifest.fingerprint()}};
+  std::vector<std::int64_t> class_counts;
+  if (!manifest.class_names.empty() && manifest.fields.contains("label")) {
+    class_counts = count_classes(dataset);
+  }
+  nlohmann::ordered_json json = {
+      {"path", path},
+      {"kind", manifest.kind},
+      {"samples", manifest.num_samples},
+      {"shards", manifest.shards.size()},
+      {"bytes", bytes},
+      {"fields", describe_fields(manifest)},
+      {"classes", manifest.class_names.size()},
+      {"class_counts", class_counts.empty() ? nlohmann::ordered_json()
+                                            : to_json(manifest.class_names, class_counts)},
+      {"mean", manifest.mean},
+      {"std", manifest.std},
+      {"attributes", manifest.attributes},
+      {"provenance", manifest.provenance},
+      {"fingerprint", manifest.fingerprint()}};
   if (launcher_rank().rank == 0) {
     fmt::print("{}: {} of kind '{}', {} in {}\n", path,
                format_count(manifest.num_samples, "sample"), manifest.kind,
@@ -135,7 +182,7 @@ CommandResult run_info(const std::string& path) {
                  fmt::join(field.shape, ", "), field.is_ragged ? " ragged" : "",
                  field.encoding == "raw" ? "" : " " + field.encoding);
     }
-    if (!manifest.class_names.empty()) fmt::print("  {} classes\n", manifest.class_names.size());
+    if (!class_counts.empty()) print_classes(manifest.class_names, class_counts);
     fmt::print("  fingerprint {}\n", manifest.fingerprint());
   }
   if (manifest.kind == "text") {
