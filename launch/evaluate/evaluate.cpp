@@ -40,6 +40,7 @@ CommandResult evaluate_in(World& world, const EvaluateArgs& args,
   if (!recipe.eval.train_path.empty()) {
     train_data = open_data(model.reader, recipe, model.data_kind, DataUse::kEvaluation,
                            recipe.eval.train_path);
+    match_classes(model.data, train_data->info.class_names, "eval.train_path");
   }
   const Evaluated evaluated{.objective = *model.objective,
                             .recipe = recipe,

@@ -1,6 +1,7 @@
 #include "launch/evaluate/evaluate_fid.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <fstream>
@@ -135,14 +136,17 @@ class Comparison {
           "the pictures of '{}' are {} x {} with {} channels, those drawn {} x {} with {}",
           split_.real_path, real[1], real[2], real[3], shape[1], shape[2], shape[3]);
     }
+    if (maker_.has_labels()) {
+      match_classes(data_, model_.data.info.class_names, "what the model learned from");
+    }
     const std::int64_t asked = model_.recipe.eval.max_samples;
     num_real_ = std::min(data_.info.num_samples, asked > 0 ? asked : kMostReal);
   }
 
   std::filesystem::path cache_file() const {
     if (model_.run_folder.empty()) return {};
-    const std::string key =
-        fmt::format("{} {} {}", data_.info.fingerprint, features_->id(), num_real_);
+    const std::string key = fmt::format("{} {} {} {}", data_.info.fingerprint, features_->id(),
+                                        num_real_, fmt::join(data_.info.class_names, "/"));
     return model_.run_folder / "cache" /
            fmt::format("features-{}.safetensors", hash_bytes(key.data(), key.size()).hex());
   }

@@ -18,7 +18,10 @@ TrainingEvaluation::TrainingEvaluation(TrainingSetup& setup, World& world, at::D
     return open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kEvaluation, path);
   };
   data_ = open(setup.recipe.eval.path);
-  if (!setup.recipe.eval.train_path.empty()) train_data_ = open(setup.recipe.eval.train_path);
+  if (!setup.recipe.eval.train_path.empty()) {
+    train_data_ = open(setup.recipe.eval.train_path);
+    match_classes(data_, train_data_->info.class_names, "eval.train_path");
+  }
   open_picture_maker();
 }
 

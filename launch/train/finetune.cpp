@@ -111,8 +111,9 @@ std::string finetune_recipe(const TrainedModelArgs& args) {
 
 CommandResult finetune_in(World& world, TrainingSetup& setup) {
   // Before training, so that what is wrong with it shows at once.
-  const OpenedData data = open_data(setup.reader, setup.recipe, setup.data_kind,
-                                    DataUse::kEvaluation, setup.recipe.eval.path);
+  OpenedData data = open_data(setup.reader, setup.recipe, setup.data_kind, DataUse::kEvaluation,
+                              setup.recipe.eval.path);
+  match_classes(data, setup.data.info.class_names, "the data that it learns from");
   CommandResult result = train_in(world, setup);
   if (result.code != ExitCode::kDone) return result;
   setup.objective->module().eval();

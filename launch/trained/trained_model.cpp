@@ -6,6 +6,7 @@
 #include "data/kinds.h"
 #include "launch/run/data_record.h"
 #include "launch/trained/trained_weights.h"
+#include "models/capabilities.h"
 #include "models/interchange/huggingface.h"
 #include "models/registry.h"
 
@@ -31,6 +32,19 @@ bool opens_dataset(const TrainedModel& model, const Origin& origin, bool is_want
   if (!is_wanted && is_recorded) return false;
   return !model.recipe.eval.path.empty() || !model.reader.peek("data", "path", "").empty() ||
          !is_recorded;
+}
+
+/// Of the data that the run was trained on; none for folders of others.
+std::vector<std::string> recorded_class_names(const Origin& origin) {
+  if (!has_data_info(origin.run)) return {};
+  return read_data_info(origin.run).class_names;
+}
+
+/// Its answers, or what it draws by, are classes of what it learned from.
+bool knows_classes(Objective& objective) {
+  if (dynamic_cast<Classifier*>(&objective)) return true;
+  const auto* generator = dynamic_cast<PictureGenerator*>(&objective);
+  return generator && generator->requirements().num_classes > 0;
 }
 
 RecipeReader reader_of(const Origin& origin, const TrainedModelArgs& args) {
@@ -90,9 +104,16 @@ TrainedModel TrainedModel::open(const TrainedModelArgs& args) {
   if (origin.imported && !has_dataset && !args.is_untrained) {
     model.objective = std::move(origin.imported->objective);  // as its config.json describes it
   } else {
+    const std::vector<std::string> own_names = model.data.info.class_names;
+    const std::vector<std::string> learned_names = recorded_class_names(origin);
+    if (!learned_names.empty()) model.data.info.class_names = learned_names;
     model.objective = entry.make(model.reader, model.recipe, model.data.info);
     if (model.objective) read_phase_sections(model.reader, model.recipe, *model.objective);
     model.reader.finish();
+    model.data.info.class_names = own_names;
+    if (model.objective && knows_classes(*model.objective)) {
+      match_classes(model.data, learned_names, "what the model learned from");
+    }
     if (!args.is_untrained) load_weights(model, origin);
   }
   if (args.is_untrained) model.name = "untrained";

@@ -4,7 +4,7 @@ kiln_test(launch/report/page_test.cpp DEPS launch LIBS kiln::test_program)
 # Tests that train with the real binary.
 kiln_test_library(test_run SOURCES launch/fixtures/diffusion_fixture.cpp launch/fixtures/families.cpp
   launch/fixtures/run_fixture.cpp launch/fixtures/text_fixture.cpp LIBS kiln::test_program fmt::fmt)
-foreach(test bad_input bench diffusion_pipeline)
+foreach(test bad_input bench data diffusion_pipeline)
   kiln_test(launch/${test}_test.cpp LIBS kiln::test_run TIMEOUT 400 LABELS no_sanitizer)
   add_dependencies(launch_${test}_test kiln)
   set_tests_properties(launch_${test}_test PROPERTIES PROCESSORS 2)
