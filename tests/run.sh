@@ -4,7 +4,8 @@
 #   bash tests/run.sh          quick tier: everything not labelled "full"
 #   bash tests/run.sh --full   adds the long tests; the suite again, built for CPUs alone, with the
 #                              address+undefined sanitizers; the thread sanitizer on loader,
-#                              communicators and whatever else runs on threads
+#                              communicators and whatever else runs on threads; each fuzzing target
+#                              for 20 s (tests/fuzz/run.sh)
 #
 # Closing line: "N passed, M failed", counted in single test cases. Exit status 0 when
 # nothing failed.
@@ -57,4 +58,6 @@ if [[ $FULL == yes ]]; then
     dist_gradient_exchange_test models_operators_fused_test" \
     -R '^((core_device_in_parallel|core_training_trainer|data_loader|dist_gradient_exchange|models_operators_fused)_test|dist_communicator_test\.np1)$'
 fi
-python3 tests/support/count_tests.py "${SUMMARY[@]}"
+fuzz_failed=0
+if [[ $FULL == yes ]]; then bash tests/fuzz/run.sh 20 || fuzz_failed=1; fi
+python3 tests/support/count_tests.py "${SUMMARY[@]}" && [[ $fuzz_failed -eq 0 ]]
