@@ -9,13 +9,19 @@
 #include "models/autoencoder/objective.h"
 #include "models/bert/bert_classifier.h"
 #include "models/bert/bert_format.h"
+#include "models/byol/byol.h"
 #include "models/diffusion/diffusion_format.h"
 #include "models/diffusion/objective.h"
+#include "models/dino/dino.h"
 #include "models/mae/mae_options.h"
 #include "models/mae/vit_format.h"
+#include "models/moby/moby.h"
+#include "models/moco/moco.h"
 #include "models/ngram/ngram_evaluation.h"
 #include "models/resnet/resnet_classifier.h"
 #include "models/resnet/resnet_format.h"
+#include "models/siamese/margin.h"
+#include "models/siamese/simclr.h"
 #include "models/vit/vit_classifier.h"
 
 namespace kiln {
@@ -68,6 +74,35 @@ std::vector<ModelEntry>& table() {
        .summary = "ViT classifier, from scratch or fine-tuned from a masked autoencoder.",
        .make = make_vit,
        .formats = [] { return std::vector{vit_classifier_format()}; }},
+      {.name = "simclr",
+       .data_kind = "image",
+       .summary = "SimCLR: views of one picture are told from those of all others.",
+       .make = make_simclr,
+       .takes_views = true},
+      {.name = "moco",
+       .data_kind = "image",
+       .summary = "MoCo v1 to v3: a network told apart from keys of its moving average.",
+       .make = make_moco,
+       .takes_views = true},
+      {.name = "moby",
+       .data_kind = "image",
+       .summary = "MoBY: BYOL's predictor and both views, MoCo's queues; for transformers.",
+       .make = make_moby,
+       .takes_views = true},
+      {.name = "byol",
+       .data_kind = "image",
+       .summary = "BYOL: a network predicts what its moving average says of the other view.",
+       .make = make_byol,
+       .takes_views = true},
+      {.name = "dino",
+       .data_kind = "image",
+       .summary = "DINO: a network learns what its moving average says of larger crops.",
+       .make = make_dino,
+       .takes_views = true},
+      {.name = "siamese",
+       .data_kind = "image",
+       .summary = "Siamese network: a map in which pictures of one label lie together.",
+       .make = make_margin},
   };
   return entries;
 }

@@ -23,6 +23,7 @@ void write_data_info(const std::filesystem::path& run, const DatasetInfo& data) 
                                  {"class_names", data.class_names},
                                  {"vocab_size", data.vocab_size},
                                  {"sequence_length", data.sequence_length}};
+  for (const DatasetInfo::View& view : data.views) json["views"].push_back({view.group, view.size});
   for (const auto& [name, value] : data.facts) json[name] = value;
   write_file_atomically(posix_file_system(), file_of(run), json.dump(1) + "\n");
 }
@@ -45,6 +46,10 @@ DatasetInfo read_data_info(const std::filesystem::path& run) {
   read("class_names", data.class_names);
   read("vocab_size", data.vocab_size);
   read("sequence_length", data.sequence_length);
+  if (json.contains("views")) {
+    for (const auto& view : json.at("views")) data.views.push_back({view.at(0), view.at(1)});
+    known.insert("views");
+  }
   // All others are facts. Older files hold some as numbers and truth values.
   for (const auto& [name, value] : json.items()) {
     if (known.contains(name)) continue;

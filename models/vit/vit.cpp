@@ -65,17 +65,29 @@ at::Tensor gather_positions(const at::Tensor& table, const at::Tensor& ids) {
 }
 
 at::Tensor Vit::embed(const at::Tensor& patches, const at::Tensor& ids) const {
-  const at::Tensor tokens = patch_embed->forward(patches);  // [B, N, D]
   const at::Tensor positions = ids.defined() ? gather_positions(pos_embed, ids) : pos_embed;
+  return embed_at(patches, positions);
+}
+
+at::Tensor Vit::embed_at(const at::Tensor& patches, const at::Tensor& positions) const {
+  const at::Tensor tokens = patch_embed->forward(patches);  // [B, N, D]
   const at::Tensor cls = cls_token.expand({patches.size(0), 1, shape.dim});
   return at::cat({cls, tokens}, 1) + positions.to(tokens.scalar_type());
 }
 
-at::Tensor Vit::encode(const at::Tensor& patches, const at::Tensor& ids,
-                       DropoutStream& drop) const {
-  at::Tensor x = embed(patches, ids);
+at::Tensor Vit::run_blocks(at::Tensor x, DropoutStream& drop) const {
   for (const auto& block : blocks) x = block->forward(x, {}, drop);
   return norm ? norm->forward(x) : x;
+}
+
+at::Tensor Vit::encode(const at::Tensor& patches, const at::Tensor& ids,
+                       DropoutStream& drop) const {
+  return run_blocks(embed(patches, ids), drop);
+}
+
+at::Tensor Vit::encode_at(const at::Tensor& patches, const at::Tensor& positions,
+                          DropoutStream& drop) const {
+  return run_blocks(embed_at(patches, positions), drop);
 }
 
 std::vector<Parameter> vit_parameters(const Vit& vit) {

@@ -46,6 +46,9 @@ struct Vit : torch::nn::Module {
   at::Tensor embed(const at::Tensor& patches, const at::Tensor& ids) const;
   /// embed(), blocks, norm.
   at::Tensor encode(const at::Tensor& patches, const at::Tensor& ids, DropoutStream& drop) const;
+  /// encode() of all patches of an image of any size, with positions [1, 1 + N, D] of its grid.
+  at::Tensor encode_at(const at::Tensor& patches, const at::Tensor& positions,
+                       DropoutStream& drop) const;
 
   VitShape shape;
   at::Tensor cls_token;  // [1, 1, D]
@@ -53,6 +56,10 @@ struct Vit : torch::nn::Module {
   std::shared_ptr<PatchEmbed> patch_embed;
   std::vector<std::shared_ptr<TransformerBlock>> blocks;
   std::shared_ptr<LayerNorm> norm;  // null without final norm
+
+ private:
+  at::Tensor embed_at(const at::Tensor& patches, const at::Tensor& positions) const;
+  at::Tensor run_blocks(at::Tensor x, DropoutStream& drop) const;
 };
 
 /// Rows 0 (class token) and 1 + ids of a position table [1, 1 + L, D]: [B, 1 + N, D].

@@ -44,3 +44,6 @@ kiln_test(launch/toy_family_test.cpp DEPS data LIBS kiln::test_run TIMEOUT 400 L
 target_compile_definitions(launch_toy_family_test PRIVATE KILN_TOY="$<TARGET_FILE:kiln_toy>")
 add_dependencies(launch_toy_family_test kiln kiln_toy)
 set_tests_properties(launch_toy_family_test PROPERTIES PROCESSORS 2)
+kiln_test(launch/contrast/contrast_test.cpp LIBS kiln::test_run TIMEOUT 400 LABELS no_sanitizer)
+add_dependencies(launch_contrast_contrast_test kiln)
+set_tests_properties(launch_contrast_contrast_test PROPERTIES PROCESSORS 2)

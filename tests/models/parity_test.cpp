@@ -101,4 +101,9 @@ INSTANTIATE_TEST_SUITE_P(ResNet, Parity,
                          testing::Values("parity/resnet18", "parity/resnet18_cifar",
                                          "parity/resnet50"));
 
+INSTANTIATE_TEST_SUITE_P(Contrast, Parity,
+                         testing::Values("parity/ntxent", "parity/contrastive", "parity/simclr",
+                                         "parity/moco_v2", "parity/moco_v3", "parity/moby",
+                                         "parity/dino"));
+
 }  // namespace

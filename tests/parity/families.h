@@ -2,7 +2,7 @@
 
 #include "tests/parity/runners.h"
 
-// The table of families: each has a file tests/parity/cases/NAME_cases.cpp that defines
+// The table of families: each has a file NAME_cases.cpp in tests/parity/cases that defines
 // NAME_runners(), and its line here.
 
 #define KILN_PARITY_FAMILIES(FAMILY) \
@@ -10,11 +10,16 @@
   FAMILY(autoencoder)                \
   FAMILY(bert)                       \
   FAMILY(bound)                      \
+  FAMILY(contrast)                   \
   FAMILY(diffusion)                  \
+  FAMILY(dino)                       \
   FAMILY(mae)                        \
+  FAMILY(moby)                       \
+  FAMILY(moco)                       \
   FAMILY(optim)                      \
   FAMILY(resnet)                     \
   FAMILY(scheduler)                  \
+  FAMILY(simclr)                     \
   FAMILY(sincos)                     \
   FAMILY(vit)                        \
   FAMILY(wordpiece)

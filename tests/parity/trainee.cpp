@@ -45,10 +45,20 @@ double Trainee::gradient_norm() const {
   return std::sqrt(sums.total(0));
 }
 
+std::vector<double> Trainee::gradient_norms() const {
+  BlockSums sums(flat_, 1);
+  for (const Slice& slice : slices_) add_squares(slice, flat_.gradients(slice.range), sums);
+  std::vector<double> norms = sums.by_entry(0);
+  for (double& norm : norms) norm = std::sqrt(norm);
+  return norms;
+}
+
 void Trainee::step(double lr, double clip_norm) {
-  const StepScalars scalars{.lr = lr,
-                            .gradient_scale = clip_factor(gradient_norm(), clip_norm),
-                            .update = ++num_updates_};
+  step({.lr = lr, .gradient_scale = clip_factor(gradient_norm(), clip_norm)});
+}
+
+void Trainee::step(StepScalars scalars) {
+  scalars.update = ++num_updates_;
   std::vector<double> ratios;
   if (optimizer_.has_trust_ratio()) {
     BlockSums sums(flat_, 2);

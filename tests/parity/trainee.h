@@ -18,8 +18,12 @@ class Trainee {
   void set_gradient(const std::string& name, const at::Tensor& gradient);
   /// 2-norm of all gradients.
   double gradient_norm() const;
+  /// 2-norm of each parameter's gradient, in the order of names().
+  std::vector<double> gradient_norms() const;
   /// One update from the gradients at hand, clipped to `clip_norm` (0: off).
   void step(double lr, double clip_norm);
+  /// The same with everything given; the number of the update is counted here.
+  void step(StepScalars scalars);
 
   at::Tensor value(const std::string& name) const;
   /// Moment `index` of the optimizer, in the parameter's shape.
