@@ -68,7 +68,7 @@ std::vector<std::string> ViewOptions::problems(const std::string& name) const {
   found.probability("grey", grey);
   found.probability("blur", blur);
   found.range("blur_sigma", blur_sigma, 1e3, "two ascending numbers of pixels above 0");
-  found.choice("blur_kind", blur_kind, {"pillow", "gaussian", "simclr"});
+  found.choice("blur_kind", blur_kind, {"pillow", "gaussian", "gaussian_black"});
   if (blur_kernel < 0 || (blur_kernel > 0 && blur_kernel % 2 == 0)) {
     found.add("blur_kernel = {} should be odd, or 0", blur_kernel);
   } else if (blur > 0.0 && blur_kind == "gaussian" && size > 0 && blur_taps() / 2 >= size) {

@@ -46,11 +46,11 @@ struct ViewOptions {
           kIdentity);
     visit(
         "blur_kind", blur_kind,
-        "pillow: three box blurs | gaussian: the Gaussian, edges mirrored | simclr: the Gaussian, "
+        "pillow: three box blurs | gaussian: the Gaussian, edges mirrored | gaussian_black: the Gaussian, "
         "black beyond the edges.",
         kIdentity);
     visit("blur_kernel", blur_kernel,
-          "gaussian, simclr: taps, an odd number; 0: about a tenth of the size.", kIdentity);
+          "gaussian, gaussian_black: taps, an odd number; 0: about a tenth of the size.", kIdentity);
     visit("solarise", solarise, "Probability of inverting the bright values.", kIdentity);
     visit("solarise_threshold", solarise_threshold, "The darkest value (of 255) inverted.",
           kIdentity);
