@@ -128,11 +128,11 @@ Rows MomentumObjective::embed(const Batch& batch, const StepContext& context, st
   for (const at::Tensor& part : view(batch, 0).chunk(shape_.num_groups)) {
     queries.push_back(query(part, drop));
   }
+  rows["q.0"] = at::cat(queries);
   const at::NoGradGuard no_grad;
   const at::Tensor& shuffle = batch.at("shuffle");
   const at::Tensor shuffled = view(batch, 1).index_select(0, shuffle);
   for (const at::Tensor& part : shuffled.chunk(shape_.num_groups)) keys.push_back(key(part));
-  rows["q.0"] = at::cat(queries);
   rows["k.1"] = at::cat(keys).index_select(0, shuffle.argsort());
   return rows;
 }

@@ -102,7 +102,7 @@ void run_dino(Case& reference, Report& report) {
   const nlohmann::json& settings = reference.info.at("settings");
   const DinoShape shape = shape_of(settings);
   compare_backbone(reference, shape, report);
-  DinoObjective objective(shape, PixelNormalisation({}, {}), reference.options());
+  DinoObjective objective(shape, PixelNormalisation({}, {}), reference.options().dtype(at::kFloat));
   load_tensors(objective.module(), reference.weights, reference.name);
   OptimizerOptions optimizer;
   optimizer.betas = settings.at("betas").get<std::vector<double>>();

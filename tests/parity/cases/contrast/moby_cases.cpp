@@ -15,7 +15,7 @@ void run_moby(Case& reference, Report& report) {
                             .predictor = head,
                             .is_symmetric = true};
   MobyObjective objective(shape, settings.at("queue"), settings.at("temperature"),
-                          PixelNormalisation({}, {}), reference.options());
+                          PixelNormalisation({}, {}), reference.options().dtype(at::kFloat));
   OptimizerOptions optimizer;
   optimizer.betas = settings.at("betas").get<std::vector<double>>();
   optimizer.eps = settings.at("eps");

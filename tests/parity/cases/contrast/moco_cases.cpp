@@ -18,7 +18,7 @@ void run_moco_v2(Case& reference, Report& report) {
       .num_groups = batch / settings.at("batch_norm_group").get<std::int64_t>(),
       .has_decay_everywhere = true};
   MocoQueueObjective objective(shape, settings.at("queue"), settings.at("temperature"),
-                               PixelNormalisation({}, {}), reference.options());
+                               PixelNormalisation({}, {}), reference.options().dtype(at::kFloat));
   OptimizerOptions optimizer;
   optimizer.name = "sgd";
   optimizer.momentum = settings.at("sgd_momentum");
@@ -46,7 +46,7 @@ void run_moco_v3(Case& reference, Report& report) {
                             .has_frozen_patches = true,
                             .has_decay_everywhere = true};
   MocoBatchObjective objective(shape, settings.at("temperature"), PixelNormalisation({}, {}),
-                               reference.options());
+                               reference.options().dtype(at::kFloat));
   // The fixed positions are what we build, not only what the file gives.
   report.compare_values("positions", named_tensors(objective.module()).at("backbone.pos_embed"),
                         reference.weights.at("base_encoder.pos_embed"), {1e-6, 0.0});
