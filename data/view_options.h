@@ -44,13 +44,14 @@ struct ViewOptions {
     visit("blur", blur, "Probability of a blur.", kIdentity);
     visit("blur_sigma", blur_sigma, "Range of its standard deviation, in pixels of the view.",
           kIdentity);
-    visit(
-        "blur_kind", blur_kind,
-        "pillow: three box blurs | gaussian: the Gaussian, edges mirrored | gaussian_black: the Gaussian, "
-        "black beyond the edges.",
-        kIdentity);
+    visit("blur_kind", blur_kind,
+          "pillow: three box blurs | gaussian: the Gaussian, edges mirrored | gaussian_black: the "
+          "Gaussian, "
+          "black beyond the edges.",
+          kIdentity);
     visit("blur_kernel", blur_kernel,
-          "gaussian, gaussian_black: taps, an odd number; 0: about a tenth of the size.", kIdentity);
+          "gaussian, gaussian_black: taps, an odd number; 0: about a tenth of the size.",
+          kIdentity);
     visit("solarise", solarise, "Probability of inverting the bright values.", kIdentity);
     visit("solarise_threshold", solarise_threshold, "The darkest value (of 255) inverted.",
           kIdentity);

@@ -34,7 +34,8 @@ void blur(const Pixels& pixels, const ViewOptions& options, double sigma) {
   if (options.blur_kind == "pillow") {
     blur_pillow(pixels.data, size, size, pixels.channels, sigma);
   } else {
-    const BlurEdge edge = options.blur_kind == "gaussian_black" ? BlurEdge::kBlack : BlurEdge::kMirrored;
+    const BlurEdge edge =
+        options.blur_kind == "gaussian_black" ? BlurEdge::kBlack : BlurEdge::kMirrored;
     blur_gaussian(pixels.data, size, size, pixels.channels, sigma, options.blur_taps(), edge);
   }
 }
