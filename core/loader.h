@@ -22,8 +22,8 @@ class Loader {
   /// Objective::prepare. Blocks until read; throws Error(kData) when a shard is unreadable,
   /// Error(kCommunication), naming what it waits for, when the wait exceeds parallel.timeout_s.
   virtual std::vector<Batch> next() = 0;
-  /// Waits at most `wait_s` seconds; true when next() will return, or throw, at once. So the loop
-  /// can look for signals while it waits. Counts towards the time-out of next().
+  /// Waits at most `wait_s` seconds; true when next() will return, or throw, at once. The loop can
+  /// check for signals while it waits. Counts towards the time-out of next().
   virtual bool is_ready_within(double wait_s) = 0;
   /// Any micro-batch, whoever owns it: number `micro_batch` of the step that begins at
   /// `samples_seen`. Read by the caller's thread; next() is not affected.

@@ -7,8 +7,8 @@
 
 #include "core/communicator.h"
 
-// An error of one rank must end all of them, with the same exit status and none left waiting in a
-// collective. These are collective calls: every rank makes them, in the same order.
+// An error of one rank must end all ranks with the same exit status, and no rank may keep waiting
+// in a collective. These are collective calls: every rank makes them, in the same order.
 
 namespace kiln {
 
@@ -16,7 +16,7 @@ namespace kiln {
 /// Error with its exit code. `body` must not communicate.
 void run_on_all_ranks(Communicator& communicator, const std::function<void()>& body);
 
-/// The same for an error that has been caught already; null: none on this rank.
+/// The same for an error that was caught already; null: there is none on this rank.
 void throw_on_all_ranks(Communicator& communicator, std::exception_ptr error);
 
 /// Throws Error(kUsage) on all ranks, listing those whose `value` differs from rank 0's. `name`

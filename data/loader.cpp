@@ -22,10 +22,6 @@ using Clock = std::chrono::steady_clock;
 // Samples a thread takes at a time: enough to hide the lock, few enough to share a micro-batch.
 constexpr std::int64_t kChunkSamples = 16;
 
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 void read_chunk(const BatchSource& source, const SampleOrder& order, Batch& batch, Range rows) {
   std::vector<std::int64_t> ids;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
@@ -222,15 +218,13 @@ void ThreadedLoader::start(std::int64_t samples_seen) {
 // True when the due step is read or reading has failed; gives up at `moment` or the time-out.
 bool ThreadedLoader::wait_until(Clock::time_point moment) {
   State& state = *state_;
-  const auto begin = Clock::now();
-  if (!wait_began_) wait_began_ = begin;
+  if (!wait_began_) wait_began_ = Clock::now();
   const auto last = *wait_began_ + std::chrono::duration_cast<Clock::duration>(
                                        std::chrono::duration<double>(state.options.timeout_s));
   std::unique_lock lock(state.mutex);
   KILN_CHECK(!state.steps.empty(), "a loader is waited for before start");
   const bool is_read = state.ready.wait_until(
       lock, std::min(moment, last), [&] { return state.failure || state.steps.front().left == 0; });
-  waited_s_ += seconds_since(begin);
   state.has_timed_out = !is_read && Clock::now() >= last;
   return is_read;
 }

@@ -45,15 +45,11 @@ class ThreadedLoader : public Loader {
   Batch read(std::int64_t samples_seen, std::int64_t micro_batch) override;
   std::int64_t num_samples() const override;
 
-  /// Seconds next() has blocked since construction: the data wait of the loop.
-  double waited_s() const { return waited_s_; }
-
  private:
   struct State;
   void stop();
   std::shared_ptr<State> state_;
   bool wait_until(std::chrono::steady_clock::time_point moment);
-  double waited_s_ = 0.0;
   /// When the wait for the step that is due began, if it has.
   std::optional<std::chrono::steady_clock::time_point> wait_began_;
 };

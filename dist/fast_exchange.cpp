@@ -31,7 +31,7 @@ void FastExchange::take(std::size_t index, std::int64_t) {
   } else {
     bucket.sum.add_(bucket.gradients);
   }
-  if (!is_last()) bucket.gradients.zero_();  // or else start_step() does, all at once
+  if (!is_last()) bucket.gradients.zero_();  // otherwise start_step() zeroes them all at once
 }
 
 void FastExchange::send(std::size_t index) {

@@ -17,8 +17,9 @@ class FastExchange final : public BucketExchange {
   struct Bucket {
     at::Tensor gradients;  // flat memory, in the model's type
     at::Tensor sum;        // fp32; of fp32 models the same memory
-    at::Tensor wire;       // what is sent; the same memory as sum or gradients where types allow
-    bool is_empty = true;  // no micro-batch of this step is in `sum` yet
+    at::Tensor
+        wire;  // what is sent; it shares memory with sum or gradients where the types are equal
+    bool is_empty = true;  // `sum` holds no micro-batch of this step yet
   };
 
   void start_step() override;

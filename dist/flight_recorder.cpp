@@ -40,7 +40,7 @@ struct FileImage {
   std::int32_t rank = 0;
   std::int32_t pid = 0;
   char host[64] = {};
-  ActivitySlot phase;
+  ActivitySlot activity;
   LaneImage lanes[kNumLanes];
   std::int64_t num_events = 0;  // ever; event i is at i % kNumEvents
   EventImage events[kNumEvents];
@@ -131,8 +131,8 @@ std::string explain(const FlightRecord& record) {
   text += record.process_state.empty() || record.process_state == "running"
               ? " was last seen"
               : fmt::format(" is {}, last seen", record.process_state);
-  if (!record.phase.empty()) {
-    text += fmt::format(" in '{}' for {:.0f} s,", record.phase, record.phase_seconds);
+  if (!record.activity.empty()) {
+    text += fmt::format(" in '{}' for {:.0f} s,", record.activity, record.activity_seconds);
   }
   const auto& lane = record.lanes[record.lanes[1].called > 0 ? 1 : 0];
   return text +
@@ -153,7 +153,7 @@ void open_flight_record(const std::filesystem::path& run_folder, int rank) {
   std::memcpy(file->magic, kMagic, sizeof(kMagic));
   r.image = file;
   r.folder = run_folder;
-  keep_activity_in(&file->phase);
+  keep_activity_in(&file->activity);
 }
 
 void record_called(FlightLane lane, const Operation& operation) {
@@ -195,8 +195,8 @@ std::optional<FlightRecord> read_flight_record(const std::filesystem::path& run_
   if (!file.read(reinterpret_cast<char*>(&image), sizeof(image))) return std::nullopt;
   if (std::memcmp(image.magic, kMagic, sizeof(kMagic)) != 0) return std::nullopt;
   FlightRecord record{.rank = image.rank, .host = text_of(image.host), .pid = image.pid};
-  record.phase = text_of(image.phase.text);
-  record.phase_seconds = seconds_since(image.phase.since_unix_ms);
+  record.activity = text_of(image.activity.text);
+  record.activity_seconds = seconds_since(image.activity.since_unix_ms);
   for (int i = 0; i < kNumLanes; ++i) {
     const LaneImage& lane = image.lanes[i];
     record.lanes[i] = {lane.called, lane.done, text_of(lane.last), seconds_since(lane.last_ms)};

@@ -10,9 +10,9 @@
 
 namespace kiln {
 
-/// The flight recorder: each rank keeps its last operations and its phase in a small memory-mapped
-/// file, RUN/ranks/NNNN.flight, which others can read when the rank is dead or stuck. Written
-/// without system calls; before open_flight_record() into memory of the process alone.
+/// The flight recorder: each rank keeps its last operations and its activity in a small
+/// memory-mapped file, RUN/ranks/NNNN.flight, which others can read when the rank is dead or stuck.
+/// Writing needs no system call. Until open_flight_record() the record lies in memory only.
 ///
 /// One recorder per process. Thread safe.
 void open_flight_record(const std::filesystem::path& run_folder, int rank);
@@ -35,8 +35,8 @@ struct FlightRecord {
   int rank = 0;
   std::string host = {};
   std::int64_t pid = 0;
-  std::string phase = {};
-  double phase_seconds = 0;
+  std::string activity = {};
+  double activity_seconds = 0;
   Lane lanes[2] = {};
   /// The last operations, oldest first: "12:03:44.123 host all_reduce #41 (4096 bytes), 3.2 ms".
   std::vector<std::string> history = {};
@@ -44,14 +44,15 @@ struct FlightRecord {
   std::string process_state = {};
 };
 
-/// Nothing where there is no such file or it is no flight record.
+/// Returns nothing where there is no such file or where it is no flight record.
 std::optional<FlightRecord> read_flight_record(const std::filesystem::path& run_folder, int rank);
 
 /// One sentence about a rank that others wait for, from its file in the folder that this process
 /// records to; empty where there is none.
 std::string explain_from_record(int rank);
 
-/// One sentence about each of `size` ranks that has called fewer operations of `lane` than another.
+/// One sentence about each of `size` ranks that has called fewer operations of `lane` than another
+/// rank.
 std::vector<std::string> explain_ranks_behind(FlightLane lane, int size);
 
 }  // namespace kiln

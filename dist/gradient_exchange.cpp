@@ -51,7 +51,7 @@ void BucketExchange::begin(std::int64_t micro_batch, bool is_last) {
 
 // Runs within backward.
 void BucketExchange::note_gradient(std::size_t entry) {
-  if (micro_batch_ < 0) return;  // somebody's backward outside of training
+  if (micro_batch_ < 0) return;  // a backward pass that the loop did not start
   const std::size_t bucket = flat_.entries()[entry].bucket;
   const std::size_t place = entry - flat_.buckets()[bucket].entries.front();
   KILN_CHECK(num_missing_[bucket] > 0, "the gradient of {} comes after its bucket was taken",

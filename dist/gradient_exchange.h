@@ -47,8 +47,8 @@ class BucketExchange : public GradientExchange {
   BucketExchange(FlatParameters& flat, Communicator& communicator, const ExchangeOptions& options);
 
   virtual void start_step() = 0;
-  /// Bucket `index` of flat gradient memory holds what this micro-batch (fast: and those of the
-  /// rank before it) gave.
+  /// Bucket `index` of flat gradient memory holds the gradients of this micro-batch (fast: added to
+  /// those of the rank's earlier micro-batches).
   virtual void take(std::size_t index, std::int64_t micro_batch) = 0;
   /// Queues what turns the rank's share of bucket `index` into the sum.
   virtual void send(std::size_t index) = 0;
@@ -78,7 +78,7 @@ class BucketExchange : public GradientExchange {
   std::vector<std::size_t> num_missing_;       // by bucket
   std::size_t next_to_send_ = 0;
   std::vector<Work> works_;
-  BucketHooks hooks_;  // last: they call into the members above
+  BucketHooks hooks_;  // declared last, because hooks call into the members above
 };
 
 }  // namespace kiln

@@ -40,8 +40,8 @@ struct Operation {
 
 const char* name_of(Operation::Kind kind);
 
-/// What every communicator has in common: checks arguments, numbers operations, and leaves running
-/// them to submit().
+/// The common part of all communicators: it checks arguments and numbers operations; submit() runs
+/// them.
 class CommunicatorBase : public Communicator {
  public:
   Work all_reduce(at::Tensor tensor) final;

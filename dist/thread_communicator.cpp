@@ -19,14 +19,14 @@
 namespace kiln {
 namespace {
 
-// An operation on its way: the ranks it still waits for, and whether it is done.
+// An operation under way: the ranks it still waits for, and whether it is done.
 struct Pending {
   std::string description;
   std::vector<int> missing;
   bool is_done = false;
 };
 
-// A collective gathers the same call of every rank.
+// A collective begins when every rank has made the same call.
 struct Collective {
   std::vector<std::optional<Operation>> calls;
   std::shared_ptr<Pending> pending = std::make_shared<Pending>();
@@ -233,7 +233,8 @@ class ThreadCommunicator final : public CommunicatorBase {
     return Work(std::make_shared<ThreadWork>(group_, last_.back()));
   }
 
-  // There is no thread beside the caller's, so a task waits here for what was queued before it.
+  // There is no second thread, so the caller waits here for the operations that were queued before
+  // the task.
   Work run(const std::function<void()>& task) {
     for (const auto& pending : last_) group_->wait(*pending);
     last_.clear();

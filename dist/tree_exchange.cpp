@@ -9,8 +9,8 @@
 namespace kiln {
 namespace {
 
-// One rounding per element whatever code adds, so host and device give the same bits. On the host
-// the communication thread adds alone: a second pool of threads would compete with backward's.
+// Every implementation rounds once per element, so host and device give the same bits. On the host
+// only the communication thread adds: more threads would compete with those of backward.
 void add_right(const at::Tensor& left, const at::Tensor& right) {
   if (left.is_cpu()) {
     add_into(left.data_ptr(), right.data_ptr(), left.numel(), at::kFloat);
@@ -71,7 +71,7 @@ void TreeExchange::take(std::size_t index, std::int64_t micro_batch) {
   if (additions == 0) {
     buffer(bucket, depth).copy_(bucket.gradients);
   } else {
-    // The leaf is added from where it lies, sparing a copy.
+    // The leaf is added from flat memory, which saves a copy.
     bucket.sums[depth - 1].add_(bucket.gradients);
     for (--additions, --depth; additions > 0; --additions, --depth) {
       bucket.sums[depth - 1].add_(bucket.sums[depth]);

@@ -2,8 +2,8 @@
 
 namespace kiln {
 
-/// Which of how many processes the launcher (mpirun, srun) started this one as: known from the
-/// environment before MPI is initialised, and without it. Alone: rank 0 of 1.
+/// The rank of this process and the number of ranks, as the launcher (mpirun, srun) tells them in
+/// the environment: MPI need not be initialised. A process that was started alone is rank 0 of 1.
 struct LauncherRank {
   int rank = 0;
   int size = 1;

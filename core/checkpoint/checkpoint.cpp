@@ -98,7 +98,7 @@ struct CheckpointWriter::Snapshot {
 
   void copy_pieces() {
     for (const Copy& copy : copies) {
-      if (copy.from.nbytes() == 0) continue;  // without memory, perhaps
+      if (copy.from.nbytes() == 0) continue;  // there may be no memory for a copy
       std::memcpy(copy.to.mutable_data_ptr(), copy.from.const_data_ptr(), copy.from.nbytes());
     }
     copies.clear();
@@ -129,9 +129,9 @@ void CheckpointWriter::begin(const CheckpointState& state) {
   partial_ = with_suffix(folder_, ".partial");
   describe(state);
   cost_ = {seconds_since(began), 0.0, 0.0, snapshot_->num_bytes};
-  phase_ = Phase::kWriting;
+  stage_ = Stage::kWriting;
   is_snapshot_taken_ = false;
-  start(Phase::kSucceeded, Phase::kFailed, &CheckpointWriter::save);
+  start(Stage::kSucceeded, Stage::kFailed, &CheckpointWriter::save);
 }
 
 void CheckpointWriter::wait_for_snapshot() { is_snapshot_taken_.wait(false); }
@@ -158,15 +158,16 @@ void CheckpointWriter::describe(const CheckpointState& state) {
     snapshot.add(snapshot.optimizer, piece, TensorKind::kOptimizer, options_.async);
 }
 
-void CheckpointWriter::start(Phase success, Phase failure, void (CheckpointWriter::*job)()) {
+void CheckpointWriter::start(Stage success, Stage failure, void (CheckpointWriter::*job)()) {
   const auto run = [this, success, failure, job] {
     try {
       (this->*job)();
-      phase_ = success;
+      stage_ = success;
     } catch (const std::exception& error) {
       failure_ = error.what();
-      if (failure == Phase::kIdle) warn();  // of a commit: the loop hears of it only at the end
-      phase_ = failure;
+      if (failure == Stage::kIdle)
+        warn();  // a commit failed; the loop would learn of it only at the end
+      stage_ = failure;
     }
   };
   if (options_.async)
@@ -206,25 +207,26 @@ void CheckpointWriter::write_files() {
   cost_.write_s = seconds_since(began);
 }
 
-/// Named after attempt and save, so that one left by another is never taken for this one's.
+/// The name contains attempt and save, so that a file of another save is never taken for one of
+/// this save.
 fs::path CheckpointWriter::part_path(int rank) const {
   return partial_ / fmt::format("part-{}-{}-{:05}.json", options_.attempt, sequence_, rank);
 }
 
 bool CheckpointWriter::is_pending() const {
-  const Phase phase = phase_;
-  return phase != Phase::kIdle && phase != Phase::kCommitting;
+  const Stage stage = stage_;
+  return stage != Stage::kIdle && stage != Stage::kCommitting;
 }
-bool CheckpointWriter::has_succeeded() const { return phase_ == Phase::kSucceeded; }
-bool CheckpointWriter::has_failed() const { return phase_ == Phase::kFailed; }
+bool CheckpointWriter::has_succeeded() const { return stage_ == Stage::kSucceeded; }
+bool CheckpointWriter::has_failed() const { return stage_ == Stage::kFailed; }
 
 std::string CheckpointWriter::failure() const {
-  const Phase phase = phase_;
-  return phase == Phase::kWriting || phase == Phase::kCommitting ? "" : failure_;
+  const Stage stage = stage_;
+  return stage == Stage::kWriting || stage == Stage::kCommitting ? "" : failure_;
 }
 
 CheckpointWriter::Cost CheckpointWriter::cost() const {
-  return phase_ == Phase::kWriting ? Cost{} : cost_;
+  return stage_ == Stage::kWriting ? Cost{} : cost_;
 }
 
 void CheckpointWriter::wait() {
@@ -235,11 +237,11 @@ void CheckpointWriter::commit() {
   wait();
   KILN_CHECK(has_succeeded(), "commit() of a save that did not succeed");
   if (options_.rank != 0) {
-    phase_ = Phase::kIdle;
+    stage_ = Stage::kIdle;
     return;
   }
-  phase_ = Phase::kCommitting;
-  start(Phase::kIdle, Phase::kIdle, &CheckpointWriter::publish);
+  stage_ = Stage::kCommitting;
+  start(Stage::kIdle, Stage::kIdle, &CheckpointWriter::publish);
 }
 
 void CheckpointWriter::abandon() {
@@ -247,11 +249,11 @@ void CheckpointWriter::abandon() {
   KILN_CHECK(is_pending(), "abandon() without begin()");
   if (failure_.empty()) failure_ = "another rank could not write its part, see RUN/ranks/*.log";
   warn();
-  phase_ = Phase::kIdle;
+  stage_ = Stage::kIdle;
   if (options_.rank != 0) return;
   try {
     files_.remove_all(partial_);
-  } catch (const Error& error) {  // nobody reads it, and the next start tries again
+  } catch (const Error& error) {  // nothing reads it, and the next start tries again
     log_warning("{}", error.what());
   }
 }
@@ -307,7 +309,7 @@ void CheckpointWriter::remove_old() const {
   }
 }
 
-/// What stays because of a fault here takes room, and no more: the save itself is through.
+/// A folder that cannot be removed only takes space. The save itself is complete.
 void CheckpointWriter::tidy_up(const fs::path& replaced) const {
   try {
     files_.remove_all(replaced);

@@ -16,8 +16,7 @@
 
 namespace kiln {
 
-/// A tensor or a part of it, under its global name: nothing in a checkpoint says which rank held
-/// it.
+/// A tensor or a part of it, under its global name: a checkpoint does not say which rank held it.
 struct Piece {
   /// Master weight "NAME"; moving average "ema/NAME"; model buffer "buffer/NAME"; optimizer state
   /// "exp_avg/NAME" and the like. No '@'.
@@ -85,7 +84,7 @@ class CheckpointWriter {
   /// for an earlier commit; an earlier begin() must have been committed or abandoned. A disk
   /// without room for it fails the save before the first byte.
   void begin(const CheckpointState& state);
-  /// Until the pieces given to begin() may change: the time it takes to copy memory.
+  /// Returns when the pieces given to begin() may change, which takes the time of a copy in memory.
   void wait_for_snapshot();
   /// From begin() to commit() or abandon(): the same on all ranks.
   bool is_pending() const;
@@ -96,7 +95,7 @@ class CheckpointWriter {
   void commit();
   /// Every rank calls it when all have succeeded or failed and one has failed.
   void abandon();
-  /// Until this rank's thread has nothing left to write.
+  /// Returns when this rank's thread has nothing left to write.
   void wait();
   /// Why the last save was not kept, as far as this rank knows; empty if it was. Complete after
   /// wait(); rank 0 knows of every failure, and has logged it.
@@ -104,7 +103,7 @@ class CheckpointWriter {
 
   struct Cost {
     double begin_s = 0.0;     // what the loop waited for at once
-    double snapshot_s = 0.0;  // from then on, until the pieces might change
+    double snapshot_s = 0.0;  // from then on until the pieces may change
     double write_s = 0.0;     // from then on, until durable
     std::uint64_t num_bytes = 0;
   };
@@ -112,7 +111,7 @@ class CheckpointWriter {
   Cost cost() const;
 
  private:
-  enum class Phase { kIdle, kWriting, kSucceeded, kFailed, kCommitting };
+  enum class Stage { kIdle, kWriting, kSucceeded, kFailed, kCommitting };
   struct Snapshot;
   void describe(const CheckpointState& state);
   void save();
@@ -123,16 +122,16 @@ class CheckpointWriter {
   void warn() const;
   void check_attempt() const;
   std::filesystem::path part_path(int rank) const;
-  void start(Phase success, Phase failure, void (CheckpointWriter::*job)());
+  void start(Stage success, Stage failure, void (CheckpointWriter::*job)());
 
   Options options_;
   FileSystem& files_;
   std::int64_t sequence_ = 0;  // saves begun by this process, the same on all ranks
   std::unique_ptr<Snapshot> snapshot_;
   std::filesystem::path folder_, partial_;  // of the current save
-  std::atomic<Phase> phase_{Phase::kIdle};
+  std::atomic<Stage> stage_{Stage::kIdle};
   std::atomic<bool> is_snapshot_taken_{true};
-  std::string failure_;  // written before phase_, read after it
+  std::string failure_;  // written before stage_, read after it
   Cost cost_;            // likewise
   std::thread thread_;
 };

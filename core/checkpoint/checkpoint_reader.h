@@ -71,8 +71,8 @@ struct NewestCheckpoint {
 
 /// The newest checkpoint of RUN that is valid to its last byte. All ranks call it together, with a
 /// communicator of host tensors, and get the same answer; each hashes its share of the files.
-/// Throws Error(kCheckpoint) when there are checkpoints but no valid one: nothing is started over
-/// in silence. Looks only at steps that `multiple_of` divides.
+/// Throws Error(kCheckpoint) when there are checkpoints but no valid one, so that no run starts
+/// over unnoticed. Looks only at steps that `multiple_of` divides.
 NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_dir,
                                         Communicator& communicator, std::int64_t multiple_of = 1);
 /// The same for one process.

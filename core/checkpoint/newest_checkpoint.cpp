@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 constexpr auto kLong = at::ScalarType::Long;
 
-/// Makes `text` of rank `root` known to all.
+/// Sends `text` of rank `root` to all ranks.
 std::string broadcast_text(Communicator& communicator, const std::string& text, int root) {
   at::Tensor length = at::zeros({1}, kLong);
   length.mutable_data_ptr<std::int64_t>()[0] = static_cast<std::int64_t>(text.size());

@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
-/// Host and boot: containers on one kernel, where flock tells processes apart, count as one.
+/// Host and boot. Containers on one kernel count as one host, because flock works between them.
 std::string this_host() {
   char name[256] = "?";
   ::gethostname(name, sizeof name - 1);
@@ -80,7 +80,7 @@ class LockFile {
     return ::pwrite(descriptor_, line.data(), line.size(), 0) == static_cast<ssize_t>(line.size());
   }
   void clear() {
-    if (::ftruncate(descriptor_, 0) != 0) return;  // the next start waits for a beat, no more
+    if (::ftruncate(descriptor_, 0) != 0) return;  // then the next start waits for a beat
   }
 
  private:
@@ -104,7 +104,7 @@ bool is_beating(const LockFile& lock, const Holder& seen, const RunFolder::Optio
   while (std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(options.heartbeat / 4);
     const auto now = lock.holder();
-    if (!now) return false;  // it ended in order
+    if (!now) return false;  // it ended normally
     if (*now != seen) return true;
   }
   return false;
@@ -119,8 +119,8 @@ void raise_attempt(FileSystem& files, const fs::path& run_dir, std::int64_t atte
   }
 }
 
-/// What saves and removals that were cut short left behind. Nothing of it is ever read, except a
-/// replaced checkpoint whose successor is missing or unreadable.
+/// Removes what interrupted saves and removals left. Nothing reads it, except a replaced checkpoint
+/// whose successor is missing or unreadable.
 void remove_leftovers(FileSystem& files, const fs::path& run_dir) {
   std::vector<fs::path> leftovers;
   for (const auto& found : fs::directory_iterator(checkpoints_folder(run_dir))) {
@@ -149,7 +149,8 @@ struct RunFolder::Impl {
     std::unique_lock guard(mutex);
     while (!ended.wait_for(guard, stop, interval, [&] { return stop.stop_requested(); })) {
       const auto holder = lock->holder();
-      if (!holder || !is_same_process(*holder, self)) return;  // taken over while we were stopped
+      // Another process may have taken the lock while this one was stopped.
+      if (!holder || !is_same_process(*holder, self)) return;
       ++self.beat;
       lock->write(self);
     }
@@ -185,7 +186,7 @@ RunFolder RunFolder::open(const fs::path& run_dir, Options options, FileSystem& 
   if (!is_certain && before && is_beating(*lock, *before, options)) throw in_use(run_dir, before);
   self.attempt = read_attempt(run_dir) + 1;
   lock->write(self);
-  if (!is_certain) {  // where flock says nothing, of two that start at once the later line stays
+  if (!is_certain) {  // flock has no effect: two processes may start, and the later line stays
     std::this_thread::sleep_for(options.heartbeat / 2);
     const auto now = lock->holder();
     if (!now || !is_same_process(*now, self)) throw in_use(run_dir, now);

@@ -15,15 +15,15 @@ namespace kiln {
 
 /// RUN/, held by one live run at a time. Rank 0 opens it; the others learn attempt() from rank 0.
 ///
-/// RUN/lock is flocked, which also tells the processes of one host apart from each other, and of
-/// several where the file system carries flock between hosts. Where it does not, the holder's host
-/// and a heartbeat counter in the file decide: a counter that moves while we watch is a live run.
-/// Clocks are never compared.
+/// RUN/lock is flocked. That excludes processes of one host, and of several hosts where the file
+/// system supports flock between hosts. Where it does not, the holder's host and a heartbeat
+/// counter in the file decide: a counter that moves while we watch belongs to a live run. Clocks
+/// are never compared.
 class RunFolder {
  public:
   struct Options {
     std::chrono::milliseconds heartbeat{2000};
-    /// How long a holder on another host may stand still before it counts as dead.
+    /// A holder on another host counts as dead when its counter has not moved for so long.
     std::chrono::milliseconds patience{7000};
     std::string host;  // for tests; empty: this machine
   };
@@ -33,7 +33,7 @@ class RunFolder {
   static RunFolder open(const std::filesystem::path& run_dir, Options options,
                         FileSystem& files = posix_file_system());
   static RunFolder open(const std::filesystem::path& run_dir);
-  /// Gives the lock back.
+  /// Releases the lock.
   ~RunFolder();
   RunFolder(RunFolder&&) noexcept;
   RunFolder& operator=(RunFolder&&) noexcept;

@@ -20,7 +20,7 @@ std::shared_ptr<c10::Event> event_after(const c10::Stream& stream) {
   return event;
 }
 
-// Copied by this thread alone: reader threads must not each start compute threads.
+// This thread copies alone, so that reader threads do not each start compute threads.
 at::Tensor pinned(const at::Tensor& tensor) {
   const at::Tensor from = tensor.contiguous();
   const at::Tensor to = at::empty(from.sizes(), from.options().pinned_memory(true));
@@ -53,8 +53,8 @@ void BatchArrivals::finish(const std::vector<Batch>& batches) {
   if (!done_) return;
   const c10::Stream stream = current_stream(device_);
   done_->block(stream);
-  // Memory belongs to the stream it was allocated on, which would take it back as soon as the
-  // batch is dropped, whatever the current one still does with it.
+  // Memory belongs to the stream that it was allocated on. That stream would reuse it as soon as
+  // the batch is dropped, even while the current stream still reads it.
   for (const Batch& batch : batches) {
     for (const auto& [name, tensor] : batch.tensors) tensor.record_stream(stream);
   }

@@ -10,9 +10,9 @@
 
 #include "core/types.h"
 
-// All that a step moves between host and device. A GPU copies from and to pinned host memory
-// without anybody waiting; LibTorch keeps such memory for reuse and sees to it that none is reused
-// before its copies are done. On the CPU nothing is copied and nothing pinned.
+// All that a step moves between host and device. A GPU copies from and to pinned host memory, and
+// no thread waits. LibTorch keeps pinned memory and reuses it only after its copies are done. On
+// the CPU nothing is copied or pinned.
 
 namespace c10 {
 struct Event;
@@ -47,7 +47,7 @@ class HostCopy {
  public:
   HostCopy() = default;
   explicit HostCopy(const at::Tensor& tensor);
-  /// Waits for it. The tensor itself where that is the host's.
+  /// Waits for the copy and returns it. A tensor that is on the host already is returned itself.
   const at::Tensor& get() const;
 
  private:

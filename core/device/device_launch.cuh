@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-// What the files of kernels share: launching one, and sums over a block.
+// What kernel files share: the launch, and sums over a block.
 
 namespace kiln {
 
@@ -15,8 +15,8 @@ struct Same {
   using Type = T;
 };
 
-/// Queues kernel(args...) on the stream. Nothing is queued for no blocks. A launch fails for
-/// reasons of ours alone (a wrong shape, a build for another GPU), hence the abort.
+/// Queues kernel(args...) on the stream. Nothing is queued for no blocks. A launch fails only
+/// through an error of ours (a wrong shape, a build for another GPU), so it aborts.
 template <typename... P>
 void launch(const char* what, void (*kernel)(P...), std::int64_t blocks, int threads, void* stream,
             typename Same<P>::Type... args) {

@@ -79,7 +79,7 @@ class Reserve {
 };
 
 Reserve& reserve() {
-  static auto* instance = new Reserve;  // tensors may outlive static objects
+  static auto* instance = new Reserve;  // static objects may be destroyed before the last tensor
   return *instance;
 }
 
@@ -121,7 +121,7 @@ void keep_host_memory() {
   static HostAllocator allocator;
   constexpr std::uint8_t kPriority = 1;  // above LibTorch's own
   c10::SetCPUAllocator(&allocator, kPriority);
-  // The same for what does not come from there, oneDNN's scratchpads for one.
+  // The same for memory that LibTorch does not allocate, such as oneDNN's scratchpads.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
 }

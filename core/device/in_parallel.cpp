@@ -8,9 +8,9 @@
 #include <mutex>
 
 // at::parallel_for is a template that needs `#pragma omp`, and runs on one thread where the
-// compiler ignores it. Clang obeys it only with a runtime of its own, whose threads would stand
-// beside those of LibTorch's. So the runtime LibTorch came with is called by name, as gcc's code
-// for the pragma does.
+// compiler ignores it. Clang obeys it only with its own runtime, which would start more threads
+// beside those of LibTorch. So this file calls the runtime of LibTorch by name, as gcc's code for
+// the pragma does.
 extern "C" {
 void GOMP_parallel(void (*function)(void*), void* data, unsigned num_threads, unsigned flags);
 int omp_get_num_threads();
@@ -25,7 +25,7 @@ struct Team {
   c10::function_ref<void(std::int64_t, std::int64_t)> function;
   std::exception_ptr failure = nullptr;
   std::mutex mutex = {};
-  // The runtime orders memory between its threads; these tell the thread sanitizer so.
+  // The runtime orders memory accesses between its threads. These calls tell the thread sanitizer.
   std::atomic<bool> is_set = false;
   std::atomic<int> num_done = 0;
 

@@ -7,12 +7,11 @@
 
 namespace kiln {
 
-/// Records work on a device once and carries it out again and again without the host's part in it:
-/// a CUDA graph.
+/// Records work on a device once and repeats it without work of the host: a CUDA graph.
 ///
-/// A replay reads and writes the tensors of the recording where they lay then, so whatever is to
-/// change between two replays must be written into them. Host values of the recording stay as they
-/// were. What recorded work allocates belongs to the recorder, for as long as that lives.
+/// A replay reads and writes the memory that the tensors had while recording, so new values must be
+/// written into those tensors. Host values stay as they were while recording. The recorder owns the
+/// memory that the recorded work allocates.
 ///
 /// Thread safety: one thread.
 class Recorder {

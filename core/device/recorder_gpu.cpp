@@ -29,10 +29,10 @@ class GraphRecorder final : public Recorder {
   void record(std::function<void()> work) override {
     on_own_stream([&] {
       stream_.synchronize();
-      // Memory belongs to a stream too: what the rehearsals were given is of use to nobody now.
+      // Memory belongs to a stream too. The rehearsals' memory is of no use now and is freed.
       c10::cuda::CUDACachingAllocator::emptyCache();
-      // Threads that read data may wait for events and pin memory meanwhile: only this thread's
-      // calls count. The graph's memory comes from a pool that nobody else is given memory of.
+      // Threads that read data may wait for events and pin memory meanwhile, so the capture watches
+      // the calls of this thread only. The graph has a memory pool of its own.
       graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
       try {
         work();
@@ -63,8 +63,8 @@ class GraphRecorder final : public Recorder {
     wait_for(stream_, current);
   }
 
-  // Ends the capture, so that memory can be freed and the error told. What went wrong is known
-  // already: whatever these calls say is no news.
+  // Ends the capture, so that memory can be freed and the error reported. These calls fail too; the
+  // first error is the one to report.
   void give_up() {
     cudaGraph_t broken = nullptr;
     (void)cudaStreamEndCapture(stream_.stream(), &broken);

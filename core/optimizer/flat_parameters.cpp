@@ -103,7 +103,7 @@ std::int64_t FlatParameters::memory_offset(Range range) const {
   const auto after =
       std::upper_bound(buckets_.begin(), buckets_.end(), range.begin,
                        [](std::int64_t begin, const Bucket& b) { return begin < b.range.begin; });
-  // An empty range at the very end of a bucket reads as the begin of the next: both are fine.
+  // An empty range at the end of a bucket is also the begin of the next one; both are valid.
   const auto index = static_cast<std::size_t>(after - buckets_.begin() - 1);
   KILN_CHECK(range.begin >= 0 && range.size() >= 0 && range.end <= buckets_[index].range.end,
              "range [{}, {}) lies in no single bucket", range.begin, range.end);

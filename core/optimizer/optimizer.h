@@ -28,7 +28,7 @@ struct Slice {
 /// those of its own segments, the others stay zero, so that adding up the tables of all ranks is
 /// exact and gives the same bits for any number of ranks.
 ///
-/// Filled in where the model lies; what then reads them brings the whole table to the host, once.
+/// They are filled in on the model's device. The first read copies the whole table to the host.
 class BlockSums {
  public:
   BlockSums(const FlatParameters& flat, std::int64_t rows);
@@ -66,7 +66,7 @@ struct StepScalars {
 };
 
 /// AdamW, Adam, Adamax, RMSprop, Google's BERT-Adam, LAMB, LARS, LARC, SGD with momentum over flat
-/// slices. Knows nothing of ranks and keeps no state: that is in the slices. One update:
+/// slices. It does not know ranks and keeps no state: the slices hold it. One update:
 ///
 ///   if has_trust_ratio():  prepare(slices); [sums of all ranks]; trust_ratios(sums)
 ///   step(slices, ratios)

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kParts = 4;     // blocks that share an update's segment
-constexpr int kInFlight = 2;  // fours that a thread has loaded before it needs the first
+constexpr int kInFlight = 2;  // a thread loads so many fours before it uses the first
 using Floats = Pack<float, 4>;
 using Halves = Pack<std::uint16_t, 4>;
 

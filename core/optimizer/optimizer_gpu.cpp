@@ -15,7 +15,7 @@
 namespace kiln {
 namespace {
 
-// By way of pinned memory, so that nobody waits.
+// The copy uses pinned memory, so that the host does not wait.
 template <typename T>
 at::Tensor to_device(std::span<const T> values, at::Device device) {
   const auto num_bytes = static_cast<std::int64_t>(values.size_bytes());
@@ -49,10 +49,12 @@ struct SegmentTable {
   }
 };
 
-// By the place of the slice's memory; compared, since memory may have been given to another model.
+// The key is the address of the slice's memory. The content is compared too, because another model
+// may have got that memory.
 const SegmentTable& table_of(const Slice& slice) {
   static std::mutex mutex;
-  static auto* tables = new std::map<const void*, SegmentTable>;  // outlives the device's library
+  static auto* tables =
+      new std::map<const void*, SegmentTable>;  // must not be destroyed after the device's library
   const std::lock_guard lock(mutex);
   SegmentTable& table = (*tables)[slice.master.data_ptr()];
   if (table.on_device.defined() && table.is_of(slice)) return table;

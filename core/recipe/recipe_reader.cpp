@@ -27,7 +27,7 @@ constexpr const char* type_name() {
   if constexpr (std::is_same_v<T, std::vector<std::string>>) return "a list of strings";
 }
 
-/// False when the node is of another type. An integer is taken where a number is wanted.
+/// False when the node is of another type. An integer is accepted where a number is expected.
 template <typename T>
 bool assign(const toml::node& node, T& out) {
   if constexpr (std::is_same_v<T, double>) {
@@ -258,7 +258,7 @@ void RecipeReader::Impl::check_unknown(const std::string& section, const toml::t
       check_unknown(section, *nested, key + ".", found);
       continue;
     }
-    // The same key in another section is the likeliest meaning of a key that is not known here.
+    // A key that is not known here was most likely meant for a section that knows it.
     std::string hint = did_you_mean(key, known);
     for (const Read& read : reads) {
       if (read.key == key) hint = fmt::format("; did you mean {}.{}?", read.section, key);

@@ -12,7 +12,8 @@ namespace kiln {
 
 // Legend: N pictures, H height, W width, C channels (1 grey, 3 red-green-blue).
 
-/// Values in [0, 1] to 0 .. 255, rounded to nearest, outside ones clamped, NaN to 0. Same shape.
+/// Values in [0, 1] to 0 .. 255, rounded to nearest, values outside are clamped, NaN becomes 0.
+/// Same shape.
 /// uint8 tensors pass through.
 at::Tensor to_uint8(const at::Tensor& values);
 

@@ -34,7 +34,7 @@ constexpr std::uint64_t kCropTries = 10;
 Framing frame_region(const Box& region, std::int64_t size);
 
 /// For evaluation: the shorter side is scaled to size / 0.875 and the middle size x size is kept,
-/// as by torchvision's Resize and CenterCrop. An image of size x size already is kept whole.
+/// as by torchvision's Resize and CenterCrop. An image that has size x size pixels is kept whole.
 Framing frame_center(std::int64_t width, std::int64_t height, std::int64_t size);
 
 }  // namespace kiln

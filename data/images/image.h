@@ -25,7 +25,8 @@ struct Image {
   Image() = default;
   Image(std::int64_t w, std::int64_t h, std::int64_t c)
       : width(w), height(h), channels(c), pixels(static_cast<std::size_t>(w * h * c)) {}
-  /// Changes the size; the memory is kept where it suffices, the pixels are any.
+  /// Changes the size and reuses the memory where it is large enough. The pixels are undefined
+  /// afterwards.
   void reshape(std::int64_t w, std::int64_t h, std::int64_t c) {
     width = w;
     height = h;
@@ -38,7 +39,7 @@ struct Image {
   friend bool operator==(const Image&, const Image&) = default;
 };
 
-/// Pixels of an image, or of a part of one, where they lie; `stride` bytes from row to row.
+/// A view of the pixels of an image or of a part of it; rows are `stride` bytes apart.
 struct ImageView {
   std::int64_t width = 0;
   std::int64_t height = 0;

@@ -196,11 +196,6 @@ std::shared_ptr<const Dataset> open_dataset(const DataOptions& options) {
   return dataset;
 }
 
-SampleOrder make_order(const Dataset& dataset, const DataOptions& options, std::uint64_t seed) {
-  return SampleOrder({dataset.num_samples(), dataset.shard_samples(), options.shuffle_shards,
-                      options.shuffle, seed});
-}
-
 DatasetInfo describe_images(const Dataset& dataset, const ImageOptions& options) {
   const FieldInfo& field = image_field(dataset);
   const Manifest& manifest = dataset.manifest();

@@ -5,16 +5,12 @@
 #include "core/dataset_info.h"
 #include "data/batch_source.h"
 #include "data/options.h"
-#include "data/sample_order.h"
 #include "data/store/dataset.h"
 
 namespace kiln {
 
 /// Opens data.path with the mapping of data.fields.
 std::shared_ptr<const Dataset> open_dataset(const DataOptions& options);
-
-/// The order of the samples that data.shuffle and data.shuffle_shards ask for.
-SampleOrder make_order(const Dataset& dataset, const DataOptions& options, std::uint64_t seed);
 
 /// The field of images. Throws Error(kData) if the dataset has none, or one of another form.
 const FieldInfo& image_field(const Dataset& dataset);

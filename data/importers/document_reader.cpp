@@ -34,7 +34,8 @@ bool has_separator(const fs::path& path, Range bytes) {
 }
 
 /// Whether the end of a part at `at` cuts the document there: no blank line in the whole_bytes
-/// before it. What read_text finds on the way to a cut, found from behind it.
+/// before it. read_text() finds the same while it reads towards the cut; this function finds it
+/// backwards from the cut.
 bool is_cut(const fs::path& path, std::int64_t at, std::int64_t whole_bytes) {
   constexpr std::int64_t kNear = 1 << 16;  // where there mostly is one
   if (at < whole_bytes) return false;

@@ -134,7 +134,7 @@ ImportSession::ImportSession(const ImportOptions& options, Manifest manifest,
                                           {"left_out", to_json(left_out)}};
     write_file_atomically(options.out / kFrame, json_text(frame));
   }
-  // What an import that failed left behind must not be taken for this one's.
+  // Files of an import that failed must not be taken for files of this one.
   my_shards_ = share_of(num_shards, options.rank, options.num_ranks);
   for (std::int64_t number = my_shards_.begin; number < my_shards_.end; ++number) {
     std::error_code code;

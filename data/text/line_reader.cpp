@@ -33,7 +33,7 @@ LineReader::LineReader(std::optional<File> owned, const File* file, Range part,
   buffer_begin_ = cut_place(part_.begin);
   is_at_line_start_ = has_line_end({buffer_begin_ - 1, buffer_begin_});
   line_begin_ = -whole_bytes_;  // long ago
-  // Without a blank in all of the part, what is behind it belongs to the next.
+  // If the whole part has no blank, the rest of the line belongs to the next part.
   is_exhausted_ = buffer_begin_ >= part_.end;
 }
 
@@ -52,7 +52,7 @@ void LineReader::find_first_line() {
 bool LineReader::has_line_end(Range bytes) const {
   constexpr std::int64_t kBlock = 1 << 16;
   std::string block;
-  // Backwards, because the last line end is near.
+  // It searches backwards, because the last line end is near.
   for (std::int64_t end = bytes.end; end > bytes.begin;) {
     const std::int64_t begin = std::max(bytes.begin, end - kBlock);
     block.resize(static_cast<std::size_t>(end - begin));
@@ -125,7 +125,7 @@ bool LineReader::next(Line& line, bool is_beyond_allowed) {
     end = at_ + max_bytes_;
     const std::size_t blank = buffer_.find_last_of(" \t", end - 1);
     if (blank != buffer_.npos && blank >= at_) end = blank + 1;
-    // Without a blank the cut must at least not fall within a UTF-8 sequence.
+    // If there is no blank, the cut must at least not fall within a UTF-8 sequence.
     for (int i = 0; i < 3 && end > at_ + 4 && (buffer_[end] & '\xC0') == '\x80'; ++i) --end;
     next_at = end;
     line.is_last_piece = false;

@@ -19,7 +19,8 @@ namespace kiln {
 ///
 /// `whole_bytes` > 0: the end of a part cuts a line that began that long before it or longer, at
 /// the next blank; the next part goes on there. The parts of a file must then be of one size, but
-/// for the last. Both sides tell a cut from the file alone, so no part reads much beyond itself.
+/// for the last. Both parts compute the cut from the file alone, so no part reads much beyond its
+/// end.
 class LineReader {
  public:
   /// A text as open_text() gives it: what is compressed is one part.

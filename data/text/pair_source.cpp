@@ -40,7 +40,8 @@ Tokens join(const Sentences& sentences, std::size_t begin, std::size_t end) {
   return tokens;
 }
 
-/// Drops tokens of the longer part, from its front or back by the toss of a coin, until both fit.
+/// Drops tokens of the longer part, each from its front or back with equal probability, until both
+/// fit.
 void truncate(Pair& pair, std::int64_t room, Draws& draws) {
   std::size_t front[2] = {0, 0};
   std::size_t size[2] = {pair.first.size(), pair.second.size()};
@@ -208,7 +209,7 @@ class PairSource : public BatchSource {
     return pair;
   }
 
-  /// Swaps the parts by the toss of a coin. A single sentence is cut in the middle first.
+  /// Swaps the parts with probability 1/2. A single sentence is cut in the middle first.
   static void make_order_pair(Pair& pair, Draws& draws) {
     if (pair.second.empty()) {
       const auto middle = pair.first.begin() + std::ssize(pair.first) / 2;

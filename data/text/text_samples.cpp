@@ -59,7 +59,7 @@ class Lines : public TextSamples {
         file_(open_text(path_)) {
     find_lines();
     if (size() == 0) throw data_error("'{}' has no text: it is empty", path_.string());
-    // What is wrong with a line shows before any work is done.
+    // All lines are checked before any work is done.
     for (std::int64_t i = 0; is_json_ && i < size(); ++i) text(i);
   }
   std::int64_t size() const override { return std::ssize(begins_) - 1; }

@@ -25,15 +25,15 @@ DatasetInfo describe_text(const TokenStream& stream, const TextOptions& options)
 ///
 /// pairs = "none": sample i is [CLS], the tokens [i (L-2), (i+1) (L-2)) of a shard's stream, [SEP].
 /// Where the stream brings its own [CLS] first or [SEP] last, none is added. Documents within a
-/// window begin with [CLS] and end with [SEP] too. Padded is only the last window of a shard, and
-/// windows on a document's boundary by a token or two.
+/// window begin with [CLS] and end with [SEP] too. Only the last window of a shard is padded, and
+/// windows at a document's boundary by a token or two.
 ///
 /// pairs = "nsp" or "sop": sample i is the sentences that start within the i-th stretch of L - 3
 /// tokens of their document, cut in two between sentences at random (Devlin et al.,
 /// arXiv:1810.04805; Lan et al., arXiv:1909.11942). Half of the nsp pairs have their second part
 /// replaced by text from elsewhere in the dataset. Unlike in the original code the sentences so
 /// replaced are not put back into a later pair: a sample depends on its number and position alone.
-/// They have their turn in other epochs, when the draw at their position is another.
+/// Other epochs use them, because the draw at their position is another one.
 ///
 /// What is drawn depends on (seed, position). Any sample costs the same, wherever it lies.
 std::shared_ptr<const BatchSource> make_text_source(std::shared_ptr<const TokenStream> stream,

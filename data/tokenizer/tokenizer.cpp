@@ -102,8 +102,8 @@ ModelInput make_input(const Vocabulary& vocabulary, std::span<const std::int32_t
     const auto size_a = static_cast<std::int64_t>(a.size());
     const auto size_b = static_cast<std::int64_t>(b.size());
     if (size_a + size_b > room) {
-      // Cut down to the shorter one's length; if that does not do, both to half, the odd token
-      // going to the one that was longer.
+      // The longer one is cut to the length of the shorter one. If both together are still too
+      // long, each gets half, and the longer one gets the odd token.
       const std::int64_t shorter = std::min(size_a, size_b);
       std::int64_t keep_shorter = shorter, keep_longer = std::max(shorter, room - shorter);
       if (keep_shorter > room || keep_shorter + keep_longer > room) {

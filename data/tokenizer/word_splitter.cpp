@@ -21,8 +21,8 @@ const UNormalizer2& nfd() {
 }
 
 bool is_cjk_ideograph(std::uint32_t c) {
-  // The fifth block starts at 2B920, not at 2B820 as the standard has it: the reference's own slip,
-  // kept because ids must agree with it.
+  // The fifth block starts at 2B920 here, and at 2B820 in the standard. The reference has this
+  // error, and ids must agree with the reference.
   return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
          (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
          (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
@@ -203,7 +203,8 @@ std::string WordSplitter::reorder(std::string_view text) const {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t begin = at;
     const std::int32_t decoded = decode(text, at);
-    if (decoded < 0) {  // stays, to be counted; it is dropped, so it does not end a run of marks
+    if (decoded <
+        0) {  // kept so that it is counted; it is dropped later, so it does not end a run of marks
       out.append(text.substr(begin, at - begin));
       continue;
     }

@@ -279,7 +279,7 @@ class PairMerger {
         touched_.push_back(pair_of(ids[i], ids[i + 1]));
       }
     }
-    // One entry per pair: in the queue it may only be too high, never too low.
+    // The queue has one entry per pair. Its count may be too high but never too low.
     std::sort(touched_.begin(), touched_.end());
     touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
     for (const Pair made : touched_) candidates_.push({counts_[made], made});

@@ -15,8 +15,8 @@ MPI_Op mpi_sum(at::ScalarType type);
 /// Number of elements as MPI counts them; throws where it does not fit.
 int mpi_count(std::int64_t numel);
 
-/// A communicator of our own over the same ranks, whose errors are returned, not fatal. Freed by
-/// MPI_Finalize, since freeing one is a collective that a failed job cannot complete.
+/// A communicator of our own over the same ranks, whose errors are returned, not fatal.
+/// MPI_Finalize frees it, because freeing is a collective call that a failed job cannot complete.
 MPI_Comm duplicate(MPI_Comm parent);
 
 }  // namespace kiln

@@ -70,7 +70,7 @@ void MpiCollectives::all_reduce_directly(const at::Tensor& tensor) {
 void MpiCollectives::reduce_scatter(const at::Tensor& input, const at::Tensor& output) {
   if (is_direct_) return add_slices(input, bytes(output));
   const auto type = input.scalar_type();
-  std::byte* sum = scratch(output.nbytes());  // MPI lets no output be part of the input
+  std::byte* sum = scratch(output.nbytes());  // MPI forbids that the output is part of the input
   MPI_Request request = MPI_REQUEST_NULL;
   KILN_MPI(MPI_Ireduce_scatter_block(bytes(input), sum, mpi_count(output.numel()), mpi_type(type),
                                      mpi_sum(type), comm_, &request));

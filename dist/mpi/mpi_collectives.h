@@ -15,9 +15,8 @@ namespace kiln {
 ///
 /// Up to max_direct_ranks, sums are direct: every rank sends slice k to rank k, which adds them in
 /// the order of ranks (bf16 in fp32, rounded once) and, for all_reduce, sends the sum to all. That
-/// moves the bytes of a ring in two rounds instead of 2 (W - 1), and each round that ranks sharing
-/// a core need not take turns for is time saved. Beyond, MPI's own non-blocking collectives are
-/// used.
+/// moves the bytes of a ring in two rounds instead of 2 (W - 1): ranks that share a core take turns
+/// once a round, so fewer rounds save time. More ranks use MPI's own non-blocking collectives.
 class MpiCollectives {
  public:
   MpiCollectives(MPI_Comm comm, MpiPoller& poller, int max_direct_ranks);

@@ -25,7 +25,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kIdlePoll{50};  // how often an idle rank looks for inquiries
-// On top of the time-out: for asking who is missing, and letting one rank tell it.
+// Added to the time-out: the time to ask who is missing and to let one rank tell it.
 constexpr seconds kGrace{10};
 
 // Queue between the caller and the communication thread.
@@ -60,14 +60,15 @@ class Queue {
     changed_.notify_all();
   }
 
-  // Nothing queued now or later will be done.
+  // From now on, no operation is carried out, neither one that is queued nor a later one.
   void fail(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     error_ = std::move(error);
     changed_.notify_all();
   }
 
-  // Each operation ahead may take its time-out; if none ends within it, MPI itself hangs.
+  // Each operation ahead in the queue may take its time-out. If none ends within it, MPI itself
+  // hangs.
   void wait(const Item& item, milliseconds patience) {
     std::unique_lock lock(mutex_);
     while (!item.is_done && !error_) {
@@ -162,7 +163,7 @@ class MpiCommunicator final : public CommunicatorBase {
   }
 
   void run() {
-    prctl(PR_SET_TIMERSLACK, 1000);  // ns; sleeps of some microseconds would take 50 more
+    prctl(PR_SET_TIMERSLACK, 1000);  // ns; by default the kernel adds 50 us to every short sleep
     try {
       while (true) {
         const auto item = queue_->front(kIdlePoll);

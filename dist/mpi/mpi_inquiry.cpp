@@ -21,7 +21,8 @@ Inquiry::Inquiry(MPI_Comm parent) : comm_(duplicate(parent)) {
 // be freed at once once the bytes are buffered.
 void Inquiry::send(const RankStatus& status, int to, int tag) {
   MPI_Request request = MPI_REQUEST_NULL;
-  auto* kept = new RankStatus(status);  // outlives the request even where the peer never receives
+  auto* kept =
+      new RankStatus(status);  // lives longer than the request, even where the peer never receives
   KILN_MPI(MPI_Isend(kept, sizeof(*kept), MPI_BYTE, to, tag, comm_, &request));
   int is_done = 0;
   KILN_MPI(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE));

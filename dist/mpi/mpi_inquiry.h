@@ -13,9 +13,9 @@ namespace kiln {
 /// bytes.
 struct RankStatus {
   std::int64_t collectives_called = 0;
-  double waiting_s = 0;     // in the operation under way; 0: in none
+  double waiting_s = 0;     // seconds in the operation under way; 0: no operation is under way
   char operation[64] = {};  // the last one called
-  char phase[160] = {};     // what the rank is doing, since when
+  char activity[160] = {};  // what the rank is doing, since when
 };
 
 /// Questions and answers beside the operations, so that a time-out can say who is missing and why.
@@ -27,7 +27,8 @@ class Inquiry {
 
   /// Answers what others have asked; returns at once.
   void answer(const RankStatus& own);
-  /// Asks all others and waits at most `patience` for their answers. The own entry is `own`.
+  /// Asks all other ranks and waits at most `patience` for their answers. The entry of this rank is
+  /// `own`.
   std::vector<std::optional<RankStatus>> ask(const RankStatus& own,
                                              std::chrono::milliseconds patience);
 

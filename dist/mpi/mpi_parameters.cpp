@@ -34,7 +34,8 @@ void set_rank_parameters() {
 
 void set_launcher_parameters() {
   if (geteuid() != 0) return;
-  // mpirun refuses root unless told twice; who starts us as root means it.
+  // mpirun refuses to run as root unless two variables allow it. A user who starts Kiln as root
+  // wants that.
   set_default("OMPI_ALLOW_RUN_AS_ROOT", "1");
   set_default("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
   // Containers forbid one process to read another's memory, and Open MPI complains at length.

@@ -19,12 +19,13 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kAnswerEvery{20};
-constexpr milliseconds kPatience{1500};       // for answers of the other ranks
-constexpr milliseconds kSpokesmanLead{2000};  // the others keep silent so long, then speak up too
+constexpr milliseconds kPatience{1500};  // for answers of the other ranks
+constexpr milliseconds kSpokesmanLead{
+    2000};  // for so long the other ranks print nothing; then they print the error too
 
 // Between polls that find nothing: a few at once, for messages that are already here, then sleeps
-// of an eighth of the time waited so far. Never a yield: where ranks outnumber cores it puts the
-// caller behind all that compute, while one that slept is let in first.
+// of an eighth of the time waited so far. It never yields: where ranks outnumber cores, the
+// scheduler runs a thread that yielded after all that compute, and a thread that slept first.
 class BackOff {
  public:
   void pause() {
@@ -49,7 +50,7 @@ void copy_text(const std::string& text, char (&to)[kSize]) {
   to[length] = '\0';
 }
 
-// A rank that does not answer is judged by what it left in its flight record.
+// The flight record of a rank that does not answer says what it did last.
 std::string explain_silence(int rank) {
   const std::string record = explain_from_record(rank);
   return record.empty() ? fmt::format("rank {} does not answer (stopped, dead or cut off)", rank)
@@ -59,7 +60,7 @@ std::string explain_silence(int rank) {
 std::string explain(int rank, const RankStatus& status, std::int64_t most_called) {
   const std::int64_t behind = most_called - status.collectives_called;
   return fmt::format("rank {}{}{}{}", rank,
-                     status.phase[0] != '\0' ? " is in " : " has not called it", status.phase,
+                     status.activity[0] != '\0' ? " is in " : " has not called it", status.activity,
                      behind > 0 ? fmt::format(", {} collectives behind", behind) : "");
 }
 
@@ -112,7 +113,7 @@ RankStatus MpiPoller::own_status() const {
     copy_text(operation_->describe(), status.operation);
     status.waiting_s = std::chrono::duration<double>(Clock::now() - started_).count();
   }
-  copy_text(describe_activity(), status.phase);
+  copy_text(describe_activity(), status.activity);
   return status;
 }
 
@@ -136,7 +137,7 @@ void MpiPoller::give_up(std::vector<MPI_Request>& requests, const std::vector<in
       causes.push_back(status ? explain(rank, *status, collectives_called_)
                               : explain_silence(rank));
     }
-    // Ranks that waited as long as this one reach the same verdict: the first of them tells it.
+    // Ranks that waited as long as this one find the same reason. The first of them reports it.
     if (status && !is_late && status->waiting_s > timeout_s) spokesman = std::min(spokesman, rank);
   }
   if (causes.empty())

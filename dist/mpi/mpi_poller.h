@@ -12,15 +12,15 @@
 
 namespace kiln {
 
-/// Waits for MPI requests of one operation: polls with back-off, so that ranks that share cores
-/// leave them to those that compute; answers other ranks' inquiries meanwhile; and gives up in time
-/// with an error that says whom it waited for. Used by the communication thread alone, except where
+/// Waits for MPI requests of one operation: polls with growing pauses, so that ranks that compute
+/// get the shared cores; answers other ranks' inquiries meanwhile; and throws after the time-out
+/// with an error that says for whom it waited. Used by the communication thread alone, except where
 /// noted.
 class MpiPoller {
  public:
   MpiPoller(MPI_Comm comm, std::chrono::milliseconds timeout);
 
-  /// `operation` is under way from now on, with all its time-out before it.
+  /// `operation` is under way from now on; its time-out begins.
   void begin(const Operation& operation);
   void end();
   /// Returns when all requests are complete. Request i is with rank peers[i]; empty: a collective.

@@ -37,7 +37,7 @@ void start_mpi(int launched_size) {
   int size = 1;
   KILN_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size));
   if (size != launched_size) {
-    // All ranks find it out; one message is enough.
+    // All ranks find this out, and one message is enough.
     if (launcher_rank().rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
     throw communication_error(
         "the launcher started {} processes, but to MPI this is one of {}: each would train on its "
@@ -46,7 +46,7 @@ void start_mpi(int launched_size) {
   }
 }
 
-// Nothing else tells a rank that mpirun was killed: it would wait out its time-outs.
+// Nothing else tells a rank that mpirun was killed: it would wait until its time-outs end.
 void end_with_launcher() {
   const pid_t launcher = getppid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);

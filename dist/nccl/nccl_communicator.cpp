@@ -51,7 +51,7 @@ ncclUniqueId share_unique_id(Communicator& host) {
   return id;
 }
 
-// NCCL's calls return at once and are asked for their outcome here: no wait without an end.
+// NCCL's calls return at once. Their outcome is polled here, so that every wait has an end.
 void wait_until_ready(ncclComm_t comm, std::chrono::milliseconds timeout, const char* what) {
   const auto deadline = Clock::now() + timeout;
   ncclResult_t status = ncclInProgress;
@@ -190,7 +190,8 @@ class NcclCommunicator final : public CommunicatorBase {
     KILN_NCCL(ncclGroupEnd());
   }
 
-  // The allocator must not hand a tensor's memory to the stream that freed it while ours reads it.
+  // The allocator must not reuse a tensor's memory on the stream that freed it while our stream
+  // reads it.
   void keep_memory_until_done(const Operation& operation) {
     const auto keep = [this](const at::Tensor& tensor) {
       if (!tensor.defined()) return;
@@ -201,7 +202,7 @@ class NcclCommunicator final : public CommunicatorBase {
     for (const auto& transfer : operation.transfers) keep(transfer.tensor);
   }
 
-  // Whether all ranks said that they are done, which is waited for a while.
+  // Waits for a while until all ranks have said that they are done; returns whether they have.
   bool has_parted() const {
     const auto deadline = Clock::now() + std::min<std::chrono::milliseconds>(timeout_, kParting);
     ncclResult_t status = ncclCommFinalize(comm_);

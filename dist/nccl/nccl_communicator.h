@@ -8,13 +8,13 @@
 namespace kiln {
 
 struct NcclOptions {
-  /// Longest an operation may be the oldest one under way before the job is given up.
+  /// For so long an operation may be the oldest one under way before the job is aborted.
   std::chrono::milliseconds timeout{600'000};
   /// CUDA device of this rank.
   int device = 0;
 };
 
-/// Whether this build can make one.
+/// Whether this build contains NCCL.
 bool has_nccl();
 
 /// Over the ranks of `host`, for tensors on the rank's device. A collective call; `host` carries

@@ -75,8 +75,8 @@ void NcclWatch::look() {
   }
 }
 
-// Aborting ends kernels that wait for other ranks, so that the streams run empty and the host
-// comes back from any wait on them.
+// Aborting ends kernels that wait for other ranks. Then the streams finish their work, and host
+// threads that wait for a stream return.
 void NcclWatch::fail(const std::string& reason) {
   error_ = std::make_exception_ptr(Error(ExitCode::kCommunication, reason));
   ncclCommAbort(comm_);

@@ -21,7 +21,7 @@ class NcclWatch {
   NcclWatch(ncclComm_t comm, int rank, int size, std::chrono::milliseconds timeout);
   ~NcclWatch() { close(); }
 
-  /// Ends the thread. The NCCL communicator is the caller's to abort unless has_failed().
+  /// Ends the thread. The caller aborts the NCCL communicator unless has_failed().
   void close();
 
   /// An operation that is done when `end` is.

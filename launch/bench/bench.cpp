@@ -37,7 +37,7 @@ Spread copy_rate(std::int64_t num_bytes, std::int64_t repeats) {
   return spread_of(
       rates(static_cast<double>(num_bytes), seconds_of(repeats, [&] {
               std::memcpy(to.get(), from.get(), size);
-              asm volatile("" : : "r"(to.get()) : "memory");  // the copy is wanted for its own sake
+              asm volatile("" : : "r"(to.get()) : "memory");  // only the time of the copy matters
             })));
 }
 

@@ -19,11 +19,11 @@ struct BenchArgs {
   std::string recipe;                  // TOML
   std::vector<std::string> overrides;  // section.key=value
   std::int64_t repeats = 20;
-  std::int64_t ranks = 2;  // that recovery starts
+  std::int64_t ranks = 2;  // ranks of the run that `recovery` starts
 };
 
-/// Measures, and beside it, in the same minutes, the ceiling the figure is held against. Result:
-/// figures as {min, median, max}, and what they were measured with.
+/// Measures a figure and, in the same minutes, the ceiling that it is compared with. Result:
+/// figures as {min, median, max}, and the settings of the measurement.
 CommandResult bench(const BenchArgs& args);
 
 using Json = nlohmann::ordered_json;

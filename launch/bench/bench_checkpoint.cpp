@@ -44,8 +44,8 @@ Spread disk_rate(const std::filesystem::path& folder, std::int64_t num_bytes) {
 
 }  // namespace
 
-/// What the loop stands still for, then how long a thread copies: until then the weights must not
-/// change, which the next step's forward and backward outlast.
+/// How long the loop stops, and how long a thread copies after that. The weights must not change
+/// until the copy ends; forward and backward of the next step take longer.
 Json bench_checkpoint(World& world, TrainingSetup& setup, std::int64_t repeats) {
   const auto folder = std::filesystem::path(setup.recipe.run.dir) / "bench_checkpoint";
   std::optional<RunFolder> held;

@@ -10,7 +10,7 @@ namespace kiln {
 
 namespace {
 
-/// One step's exchange of the whole gradient by itself, nothing to hide behind: seconds per step.
+/// Exchange of the whole gradient of one step without backward beside it: seconds per step.
 std::vector<double> exchange_seconds(World& world, const TrainingSetup& setup, bool is_reproducible,
                                      std::int64_t repeats) {
   ExchangeOptions options;

@@ -5,6 +5,7 @@
 #include "launch/bench/bench.h"
 #include "launch/run/device.h"
 #include "models/capabilities.h"
+#include "models/layers/parameters.h"
 #include "models/operators/fused.h"
 
 namespace kiln {
@@ -38,7 +39,8 @@ class Race {
         .requires_grad_();
   }
 
-  /// Forward and backward of both versions in turn, so that a slow moment meets both.
+  /// Runs forward and backward of both versions in turn, so that a slow moment of the machine
+  /// affects both.
   void add(const char* name, const std::function<at::Tensor()>& fused,
            const std::function<at::Tensor()>& plain) {
     std::vector<double> fused_s, plain_s;
@@ -76,7 +78,7 @@ Json bench_kernels(World& world, TrainingSetup& setup, std::int64_t repeats) {
   const Sizes sizes = sizes_of(setup);
   const std::int64_t B = sizes.B, L = sizes.L, D = sizes.D, heads = sizes.heads;
   const at::Device device = choose_device(setup.recipe.run.device, world);
-  const auto type = setup.recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  const auto type = weights_type(setup.recipe);
   Race race(device, type, repeats);
   DropoutStream none;
   const at::Tensor x = race.values({B, L, D}), y = race.values({B, L, D});

@@ -51,7 +51,8 @@ void add_self_times(std::vector<Span> spans, std::map<std::string, Total>& total
 Json bench_profile(World& world, TrainingSetup& setup, std::int64_t repeats) {
   namespace profiler = torch::autograd::profiler;
   using torch::profiler::impl::ActivityType;
-  setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);  // it calls a machine without a GPU an error
+  setenv("KINETO_LOG_LEVEL", "5",
+         /*overwrite=*/0);  // it returns an error on a machine without a GPU
   const at::Device device = choose_device(setup.recipe.run.device, world);
   std::set<ActivityType> activities = {ActivityType::CPU};
   if (device.is_cuda()) activities.insert(ActivityType::CUDA);

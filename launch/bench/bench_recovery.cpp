@@ -80,7 +80,7 @@ class SupervisedRun {
     kill(static_cast<pid_t>(record->pid), SIGKILL);
     wait_until([&] { return read_attempt(run_) > attempt; });
     const std::int64_t from = newest_checkpoint(run_);
-    // Lines of steps that are done again are dropped first, by another file in the place of this.
+    // The run first drops the lines of steps that it repeats, and replaces this file by another.
     wait_until(
         [&] { return last_step(run_) > from && inode(run_ / "metrics.jsonl") != log_before; });
     return seconds_since(start);
@@ -115,8 +115,8 @@ class SupervisedRun {
 
 }  // namespace
 
-/// A run under the supervisor whose rank 0 is killed again and again. The ceiling is a start of the
-/// same run: nothing that restarts processes can be faster.
+/// Kills rank 0 of a supervised run several times. The ceiling is a start of the same run, because
+/// a restart of processes cannot be faster.
 Json bench_recovery(const BenchArgs& args) {
   const auto run =
       std::filesystem::temp_directory_path() / fmt::format("kiln-bench-recovery-{}", getpid());

@@ -7,6 +7,7 @@
 #include "launch/run/device.h"
 #include "launch/run/make_trainer.h"
 #include "models/capabilities.h"
+#include "models/layers/parameters.h"
 
 namespace kiln {
 
@@ -16,7 +17,7 @@ namespace {
 constexpr std::int64_t kWarmUpSteps = MicroBatchPass::kRehearsals + 1;
 
 /// FLOP/s of the model's matrix products (convolutions as theirs) at the sizes of one micro-batch:
-/// each timed by itself, weighed by its share of the model's work.
+/// each is measured alone and weighted by its share of the model's work.
 Spread gemm_peak(const Workload::Work& model, at::Device device, at::ScalarType type,
                  std::int64_t repeats) {
   std::vector<double> totals(static_cast<std::size_t>(repeats), 0.0);
@@ -26,7 +27,8 @@ Spread gemm_peak(const Workload::Work& model, at::Device device, at::ScalarType 
     const auto options = at::TensorOptions(device).dtype(type);
     const at::Tensor a = at::randn({shape.m, shape.k}, options);
     const at::Tensor b = at::randn({shape.n, shape.k}, options);
-    const int calls = device.is_cuda() ? 10 : 1;  // so that starting the first is not what is timed
+    const int calls =
+        device.is_cuda() ? 10 : 1;  // so that the start of the first one is not measured
     const auto seconds = seconds_of(repeats, [&] {
       for (int call = 0; call < calls; ++call) at::linear(a, b);
       if (device.is_cuda()) torch::cuda::synchronize();
@@ -84,7 +86,7 @@ Json bench_step(World& world, TrainingSetup& setup, std::int64_t repeats) {
   auto* workload = dynamic_cast<Workload*>(setup.objective.get());
   if (!workload) return figures;
   const Workload::Work work = workload->work(setup.data.source->allocate(recipe.train.micro_batch));
-  const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  const auto type = weights_type(recipe);
   const Spread peak = gemm_peak(work, device, type, 5);
   const double sample_flops = work.training_flops() / static_cast<double>(recipe.train.micro_batch);
   const double achieved = spread_of(samples_per_s).median * sample_flops / world.size();

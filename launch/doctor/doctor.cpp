@@ -33,7 +33,7 @@ Finding from_json(const Json& json, int rank) {
   return {json["name"], json["what"], json["remedy"], static_cast<ExitCode>(json["code"]), {rank}};
 }
 
-/// What ranks found by themselves, on all ranks, told once.
+/// Findings of every rank, on all ranks; equal findings appear once.
 std::vector<Finding> gather(World& world, const std::vector<Finding>& own) {
   Json text = Json::array();
   for (const Finding& finding : own) text.push_back(to_json(finding));
@@ -68,7 +68,7 @@ CommandResult result_of(const std::vector<Finding>& findings, int ranks, bool is
   return {findings.empty() ? ExitCode::kDone : findings.front().code, json};
 }
 
-/// Reading the recipe opens its datasets; what is wrong with them differs from rank to rank.
+/// Reading the recipe opens its datasets, and each rank may find other faults in them.
 std::optional<TrainingSetup> read_setup(const DoctorArgs& args, std::vector<Finding>& own) {
   if (args.recipe.empty()) return {};
   try {

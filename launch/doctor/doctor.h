@@ -10,7 +10,7 @@
 
 namespace kiln {
 
-/// Something that would make training here fail, hang or crawl.
+/// Something that would make training here fail, hang or be very slow.
 struct Finding {
   std::string name;    // "open files"
   std::string what;    // what was found, and what was expected
@@ -24,12 +24,13 @@ struct DoctorArgs {
   std::vector<std::string> overrides;
 };
 
-/// Checks, inside the real launch, that this machine or cluster can train: in seconds, without a
-/// trace left behind. With a recipe also its datasets, run folder and sizes. JSON: "findings",
+/// Checks, inside the real launch, that this machine or cluster can train: it takes seconds and
+/// leaves no files. With a recipe also its datasets, run folder and sizes. JSON: "findings",
 /// "ranks", "checks"; exit status 0 without findings, else that of the first.
 CommandResult doctor(const DoctorArgs& args);
 
-/// What must hold before MPI is touched: that the launcher and this process are of one kind.
+/// Checks that are needed before MPI is initialised: the launcher and this process must use the
+/// same MPI.
 std::vector<Finding> check_launcher();
 
 /// Of this rank and its host: limits, shared memory, processors, interfaces, GPUs.

@@ -17,7 +17,7 @@
 #include "launch/run/device.h"
 #include "launch/train/train.h"
 
-// What a rank can tell by itself.
+// Checks that a rank makes alone.
 
 namespace kiln {
 
@@ -80,7 +80,7 @@ void check_processors(const World& world, std::vector<Finding>& findings) {
   }
 }
 
-/// NCCL and Open MPI are told interfaces by name; one that is not there ends in a hang.
+/// NCCL and Open MPI take names of network interfaces. They hang when an interface does not exist.
 void check_interfaces(std::vector<Finding>& findings) {
   for (const char* variable : {"NCCL_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include"}) {
     const char* text = std::getenv(variable);

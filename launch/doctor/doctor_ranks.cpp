@@ -6,7 +6,7 @@
 #include "core/torch.h"
 #include "launch/doctor/doctor.h"
 
-// What ranks can tell only together.
+// Checks that ranks can only make together.
 
 namespace kiln {
 
@@ -20,7 +20,7 @@ constexpr int kMostShifts = 8;  // partners of each rank that are measured
 constexpr int kMessages = 4;
 constexpr double kSlow = 4.0;  // times slower than the median: an outlier
 
-/// At most so many bytes matter: two identities that differ are enough to name.
+/// At most so many bytes are sent; the error names only two identities that differ.
 void compare(World& world, const std::string& name, const std::string& value,
              const std::string& remedy, ExitCode code, std::vector<Finding>& findings) {
   const std::vector<std::string> all = gather_texts(world.communicator(), value);
@@ -99,8 +99,8 @@ std::vector<Finding> check_clocks(World& world) {
   return {finding};
 }
 
-/// A rank counts as slow when all its exchanges are: a slow partner does not make it one. With two
-/// ranks there is nothing to compare.
+/// A rank counts as slow when all its exchanges are slow, so that a slow partner alone does not
+/// count. Two ranks cannot be compared.
 std::vector<Finding> check_bandwidth(World& world) {
   if (world.size() < 3) return {};
   const int shifts = std::min(world.size() - 1, kMostShifts);

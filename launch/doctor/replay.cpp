@@ -39,7 +39,7 @@ std::optional<CheckpointReader> nearest_checkpoint(const ReplayArgs& args) {
   return {};
 }
 
-/// Bits depend on the number of threads: as many as the run had.
+/// Bits depend on the number of threads, so the replay uses as many as the run.
 void use_threads_of(const std::optional<CheckpointReader>& checkpoint, const Recipe& recipe,
                     World& world) {
   use_threads(recipe, world);
@@ -228,7 +228,7 @@ class Replay {
     return lines;
   }
 
-  /// Of the step, added up as the run does.
+  /// The gradient norm of the step, added up as in the run.
   double gradient_norm() {
     if (args_.micro_batch >= 0 || rests()) return 0.0;
     TrainingPhase::Options options;

@@ -32,12 +32,12 @@ double seconds_since(Clock::time_point moment) {
 void write_all(int descriptor, const std::string& text) {
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t count = write(descriptor, text.data() + done, text.size() - done);
-    if (count < 0 && errno != EINTR && errno != EAGAIN) return;  // nobody reads any more
+    if (count < 0 && errno != EINTR && errno != EAGAIN) return;  // the reader of the output is gone
     if (count > 0) done += static_cast<std::size_t>(count);
   }
 }
 
-/// Whether the holder ran on this machine and is no more.
+/// Whether the holder ran on this machine and has ended.
 bool is_gone(const std::optional<RunHolder>& holder) {
   char host[256] = {};
   gethostname(host, sizeof host - 1);
@@ -45,7 +45,7 @@ bool is_gone(const std::optional<RunHolder>& holder) {
          kill(static_cast<pid_t>(holder->pid), 0) != 0 && errno == ESRCH;
 }
 
-/// Files through which ranks tell their supervisor what no exit status does.
+/// Files in which ranks tell their supervisor what the launcher's exit status does not.
 struct Notes {
   std::filesystem::path failure;  // exit status of the first rank that had one
   std::filesystem::path ready;    // all ranks have met
@@ -85,7 +85,7 @@ class Attempt {
       while (signals_.next() != 0) on_stop();
       check_limits();
     }
-    child_.kill_all();  // what outlived the launcher
+    child_.kill_all();  // processes of the job that did not end with the launcher
     pass_on();
     write_all(STDERR_FILENO, output_.finish());
     return result(*child_.status());
@@ -143,8 +143,8 @@ class Attempt {
     }
   }
 
-  /// Rank 0 beats in RUN/lock as long as its process runs. A launcher can hang without ranks: when
-  /// the way to a host is cut, it does not notice.
+  /// Rank 0 beats in RUN/lock as long as its process runs. A launcher can hang after its ranks have
+  /// ended: it does not notice when the connection to a host breaks.
   void check_life() {
     if (options_.run_dir.empty() || seconds_since(looked_) < 1) return;
     looked_ = Clock::now();
@@ -174,7 +174,8 @@ class Attempt {
     return result;
   }
 
-  /// Where the launcher returns what no rank does, the note of the first rank that failed counts.
+  /// Where the launcher returns a status that no rank returned, the note of the first rank that
+  /// failed counts.
   ExitCode meaning_of(int code) const {
     const auto is_ours = [](int status) {
       return status == 0 || (status >= 2 && status <= 6) || status == 75;
@@ -212,7 +213,7 @@ class Attempt {
   const Clock::time_point start_ = Clock::now();
   bool is_ready_ = false;
   std::optional<Clock::time_point> stopped_;  // when asked to
-  std::optional<Clock::time_point> ending_;   // by force, since
+  std::optional<Clock::time_point> ending_;   // since then by force
   std::string forced_;
   std::optional<RunHolder> holder_;
   bool has_beaten_ = false;  // in this attempt

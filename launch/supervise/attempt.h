@@ -34,7 +34,7 @@ class SupervisorSignals {
   int num_stops_ = 0;
 };
 
-/// One start of a job by mpirun or srun, to its end. Every phase is bounded.
+/// One start of a job by mpirun or srun, to its end. Every stage is bounded.
 struct AttemptOptions {
   std::vector<std::string> words;  // of the launcher
   std::filesystem::path run_dir;   // empty: not known, no sign of life is waited for

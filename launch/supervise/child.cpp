@@ -135,7 +135,8 @@ std::optional<int> Child::status() {
 void Child::kill_all() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   while (std::chrono::steady_clock::now() < deadline) {
-    // Below this process: the program's children first, their own heirs once they are orphans.
+    // Processes below this one: the program's children first, then their descendants, which become
+    // children of this process.
     const std::vector<pid_t> found = descendants_of(getpid());
     for (const pid_t pid : found) kill(pid, SIGKILL);
     status();

@@ -15,7 +15,7 @@ class Child {
  public:
   /// `mask`: signals it blocks. Throws Error(kCommunication) when it cannot be started.
   Child(const std::vector<std::string>& words, const sigset_t& mask);
-  /// Kills what is still there.
+  /// Kills the processes that are left.
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

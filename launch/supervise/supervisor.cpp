@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kLongestBackoff_s = 60;
 constexpr std::chrono::seconds kProbeLimit{10};
-// On top of parallel.timeout_s, within which ranks end themselves and say why.
+// Added to parallel.timeout_s, within which ranks end themselves and say why.
 constexpr double kSilence_s = 15;
 
 std::int64_t usable_cores() {
@@ -40,7 +40,7 @@ bool is_on_path(const std::string& program) {
   return false;
 }
 
-/// What a supervisor knows of the command: only training can go on where it was.
+/// What a supervisor knows of the command: only `train` can resume.
 struct Job {
   bool is_training = false;
   std::filesystem::path run_dir;
@@ -66,7 +66,7 @@ Job job_of(const std::vector<std::string>& command) {
     const Recipe read = read_engine_sections(reader);
     job = {true, read.run.dir, read.parallel.timeout_s};
   } catch (const Error&) {
-    // The ranks say what is wrong with the recipe, with all the rest that is.
+    // The ranks report what is wrong with the recipe.
   }
   return job;
 }
@@ -87,7 +87,7 @@ class Records {
     folder_ = job.run_dir / "launch";
     std::error_code failure;
     std::filesystem::create_directories(folder_, failure);
-    if (failure) folder_.clear();  // the ranks will say so
+    if (failure) folder_.clear();  // the ranks will report it
   }
   /// For the next attempt.
   std::filesystem::path next_log() const {
@@ -181,7 +181,7 @@ class Supervisor {
   void choose_hosts() {
     if (options_.hosts.empty()) return;
     std::vector<Host> found = answering(options_.hosts, kProbeLimit);
-    if (found.empty()) found = options_.hosts;  // the next attempt says what is wrong with them
+    if (found.empty()) found = options_.hosts;  // the next attempt reports what is wrong with them
     for (const Host& host : options_.hosts) {
       const bool is_there = std::ranges::find(found, host) != found.end();
       const bool was_there = std::ranges::find(hosts_, host) != hosts_.end();

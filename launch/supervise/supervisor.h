@@ -29,7 +29,7 @@ struct SupervisorOptions {
 /// 2. Before a restart all hosts are asked whether they answer; those that do not are left out.
 /// 3. A signal to stop reaches all ranks as SIGUSR1, and nothing is started any more. Ranks that
 /// have
-///    not ended within the grace are killed. Every phase is bounded (launch/supervise/attempt.h).
+///    not ended within the grace are killed. Every stage is bounded (launch/supervise/attempt.h).
 /// 4. RUN/launch/attempt-NNNN.log has what an attempt printed, RUN/launch/log.txt a line each about
 ///    why it ended.
 ///

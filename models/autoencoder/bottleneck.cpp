@@ -1,16 +1,9 @@
 #include "models/autoencoder/bottleneck.h"
 
 #include "core/torch.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
-namespace {
-
-at::Tensor at_least_fp32(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
-
-}  // namespace
-
 Quantised quantise(const at::Tensor& z, const at::Tensor& codes) {
   const at::Tensor pixels = at_least_fp32(z).permute({0, 2, 3, 1});  // [B, h, w, E]
   const at::Tensor rows = pixels.detach().reshape({-1, z.size(1)});  // [B h w, E]

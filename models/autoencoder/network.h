@@ -39,10 +39,6 @@ struct AutoencoderShape {
     return channels * multipliers.at(static_cast<std::size_t>(level));
   }
   bool has_attention(std::int64_t level) const;
-  /// Channels of what the encoder gives: twice as many where it gives mean and log-variance.
-  std::int64_t encoded_channels() const {
-    return bottleneck == Bottleneck::kKl ? 2 * latent_channels : latent_channels;
-  }
   /// What is wrong with these numbers, in the words of a recipe.
   std::vector<std::string> problems() const;
 };

@@ -11,6 +11,7 @@
 #include "core/report/log.h"
 #include "core/torch.h"
 #include "models/layers/parameters.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
 namespace {
@@ -21,10 +22,6 @@ constexpr double kCollapsedShare = 0.02;  // of the codes
 // Hinge loss asks for logits beyond 1: a discriminator whose logits run away has won for good.
 constexpr double kRunawayLogit = 20.0;
 constexpr const char* kLogitSum = "adversary.logit";  // sum over samples of D(x^), and their number
-
-at::Tensor at_least_fp32(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
 
 std::unique_ptr<PerceptualDistance> make_perceptual(const std::string& name,
                                                     const at::TensorOptions& options) {
@@ -322,7 +319,7 @@ std::unique_ptr<Objective> make_autoencoder(RecipeReader& reader, const Recipe& 
   one_of("codebook", options.codebook, {"gradient", "ema"});
   for (const std::string& problem : problems) reader.problem(problem);
   if (!problems.empty()) return nullptr;
-  const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+  const auto type = weights_type(recipe);
   auto objective = std::make_unique<AutoencoderObjective>(shape, options, at::TensorOptions(type));
   objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
   return objective;

@@ -6,6 +6,7 @@
 #include "core/base/nearest_name.h"
 #include "models/bert/bert_objective.h"
 #include "models/layers/parameters.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
 
@@ -18,8 +19,7 @@ BertClassifier::BertClassifier(const BertShape& choice, TextPool pool, std::int6
 at::Tensor BertClassifier::scores(const Batch& batch, DropoutStream& drop) const {
   const at::Tensor x = encode(bert_input(batch, "tokens"), drop);  // [B, L, D]
   const at::Tensor pooled = pool_by == TextPool::kCls ? pool(x) : mean_of_words(x, batch);
-  const at::Tensor out = head->forward(drop.dropout(pooled, shape.dropout));
-  return out.scalar_type() == at::kDouble ? out : out.to(at::kFloat);
+  return at_least_fp32(head->forward(drop.dropout(pooled, shape.dropout)));
 }
 
 BertClassifierObjective::BertClassifierObjective(const BertShape& shape, TextPool pool,

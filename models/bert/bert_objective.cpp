@@ -5,13 +5,10 @@
 #include "core/base/error.h"
 #include "core/base/philox.h"
 #include "models/layers/parameters.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
 namespace {
-
-at::Tensor at_least_fp32(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
 
 /// Numbers of the first tokens among the rows of tokens [B, L].
 at::Tensor first_tokens(const at::Tensor& tokens) {

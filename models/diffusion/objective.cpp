@@ -9,7 +9,9 @@
 #include "core/base/philox.h"
 #include "core/torch.h"
 #include "models/layers/gaussian.h"
+#include "models/layers/parameters.h"
 #include "models/layers/workload.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
 namespace {
@@ -27,10 +29,6 @@ enum Column : std::int64_t {
   kX0FromF,
   kNumColumns,
 };
-
-at::Tensor at_least_fp32(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
 
 /// Column of "level" in the type of `like`, [B, 1, 1, 1].
 at::Tensor column(const Batch& batch, Column index, const at::Tensor& like) {
@@ -270,7 +268,7 @@ std::unique_ptr<Objective> make_latent_diffusion(RecipeReader& reader, const Rec
   std::shared_ptr<DiffusionNetwork> network;
   if (problems.empty()) {
     reader.update("model", options);
-    const auto type = recipe.run.precision == "bf16" ? at::kBFloat16 : at::kFloat;
+    const auto type = weights_type(recipe);
     network = make_network(options, formulation, data, type, problems);
   }
   for (const std::string& problem : problems) reader.problem(problem);

@@ -22,7 +22,7 @@ struct InterchangeFormat {
   /// null for objectives of another model.
   nlohmann::ordered_json (*config)(Objective& objective);
   NameTable (*names)(Objective& objective);
-  /// What belongs beside config.json, or null; may be nullptr. In a file of this name.
+  /// Gives a second file of this name beside config.json, or null; may be nullptr.
   nlohmann::ordered_json (*preprocessor)(Objective& objective);
   const char* preprocessor_file = "preprocessor_config.json";
 

@@ -18,7 +18,7 @@ struct ConvWeightShape {
 template <typename T>
 void weights_to_channels_last(const ConvWeightShape& shape, const T* from, T* to,
                               std::int64_t begin, std::int64_t end);
-/// The way back, for gradients: to = from, or to += from where `is_added`.
+/// The inverse, for gradients: to = from, or to += from where `is_added`.
 template <typename T>
 void weights_from_channels_last(const ConvWeightShape& shape, const T* from, T* to, bool is_added,
                                 std::int64_t begin, std::int64_t end);

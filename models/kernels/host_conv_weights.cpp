@@ -31,7 +31,7 @@ void weights_to_channels_last(const ConvWeightShape& shape, const T* from, T* to
 template <typename T>
 void weights_from_channels_last(const ConvWeightShape& shape, const T* from, T* to, bool is_added,
                                 std::int64_t begin, std::int64_t end) {
-  // By tiles of inputs, so that what adds is a loop over neighbours.
+  // Works by tiles of inputs, so that the adding loop runs over neighbours in memory.
   constexpr std::int64_t kInputs = 64;
   T tile[kInputs * ConvWeightShape::kMostTaps];
   const std::int64_t size = shape.in * shape.taps;

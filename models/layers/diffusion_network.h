@@ -10,7 +10,7 @@
 
 namespace kiln {
 
-/// What a sample is to be, besides a sample. Members a network does not use are undefined.
+/// Conditions on a sample: its class, a text. Members that a network does not use are undefined.
 struct Conditioning {
   at::Tensor labels;   // [B] int64: 0 .. num_classes - 1, num_classes for "no class"
   at::Tensor context;  // [B, S, E] tokens, of a text say

@@ -12,16 +12,9 @@
 #include "models/layers/init.h"
 #include "models/layers/parameters.h"
 #include "models/mae/mae_input.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
-namespace {
-
-at::Tensor at_least_fp32(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-}
-
-}  // namespace
-
 std::int64_t MaeShape::num_visible() const {
   return static_cast<std::int64_t>(static_cast<double>(encoder.num_patches()) * (1.0 - mask_ratio));
 }

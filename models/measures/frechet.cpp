@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::int64_t kRowsAtATime = 1024;  // of a distance matrix
 
-/// C^(1/2) of a symmetric positive semi-definite matrix; rounding's negative eigenvalues count as
-/// 0.
+/// C^(1/2) of a symmetric positive semi-definite matrix; eigenvalues that rounding made negative
+/// count as 0.
 at::Tensor square_root(const at::Tensor& c) {
   const auto [values, vectors] = at::linalg_eigh(c);
   return (vectors * values.clamp_min(0.0).sqrt()).mm(vectors.t());
@@ -22,7 +22,8 @@ at::Tensor radius(const at::Tensor& x, std::int64_t k) {
   std::vector<at::Tensor> radii;
   for (std::int64_t begin = 0; begin < x.size(0); begin += kRowsAtATime) {
     const at::Tensor rows = x.narrow(0, begin, std::min(kRowsAtATime, x.size(0) - begin));
-    radii.push_back(std::get<0>(at::cdist(rows, x).kthvalue(k + 1, 1)));  // itself is the nearest
+    radii.push_back(
+        std::get<0>(at::cdist(rows, x).kthvalue(k + 1, 1)));  // the nearest row is the row itself
   }
   return at::cat(radii);
 }

@@ -20,7 +20,7 @@ class FeatureStatistics {
   at::Tensor covariance() const;  // [D, D] double, divisor N - 1
 
  private:
-  // Of centred features: shifted by the first batch's mean, so that no digits are lost.
+  // Sums of features minus the first batch's mean, so that no digits are lost.
   at::Tensor shift_, sum_, product_;
   std::int64_t count_ = 0;
 };

@@ -4,6 +4,7 @@
 #include "models/operators/fused.h"
 #include "models/operators/host_tensors.h"
 #include "models/operators/leaf_gradient.h"
+#include "models/operators/precision.h"
 #include "models/operators/second_order.h"
 
 namespace kiln {
@@ -124,7 +125,7 @@ at::Tensor fused_embedding(const at::Tensor& table, const at::Tensor& ids) {
 }
 
 CrossEntropy plain_cross_entropy(const at::Tensor& logits, const at::Tensor& labels) {
-  const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  const at::Tensor wide = at_least_fp32(logits);
   CrossEntropy result;
   result.sum = at::cross_entropy_loss(wide, labels, {}, at::Reduction::Sum);
   const at::NoGradGuard no_grad;

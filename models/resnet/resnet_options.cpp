@@ -73,11 +73,9 @@ std::unique_ptr<Objective> make_resnet(RecipeReader& reader, const Recipe& recip
   reader.update("model", options);
   for (const std::string& problem : problems) reader.problem(problem);
   if (!problems.empty()) return nullptr;
-  const bool is_bf16 = recipe.run.precision == "bf16";
-  auto objective =
-      std::make_unique<ResNetObjective>(options.shape(data), *options.classes, options.loss(),
-                                        PixelNormalisation(data.mean, data.std),
-                                        at::TensorOptions(is_bf16 ? at::kBFloat16 : at::kFloat));
+  auto objective = std::make_unique<ResNetObjective>(
+      options.shape(data), *options.classes, options.loss(),
+      PixelNormalisation(data.mean, data.std), at::TensorOptions(weights_type(recipe)));
   objective->initialise(static_cast<std::uint64_t>(recipe.run.seed));
   return objective;
 }

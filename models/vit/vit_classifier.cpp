@@ -8,6 +8,7 @@
 #include "core/base/philox.h"
 #include "models/layers/init.h"
 #include "models/layers/workload.h"
+#include "models/operators/precision.h"
 
 namespace kiln {
 namespace {
@@ -175,8 +176,7 @@ at::Tensor ClassifierObjective::logits(const at::Tensor& images, DropoutStream& 
   const auto type = network_->cls_token.scalar_type();
   at::Tensor x = network_->embed_images(patchify(images, network_->shape.patch).to(type), drop);
   if (network_->classifier.is_probe) x = standardised(x, is_training).to(type);
-  const at::Tensor out = network_->head->forward(x);
-  return type == at::kDouble ? out : out.to(at::kFloat);
+  return at_least_fp32(network_->head->forward(x));
 }
 
 at::Tensor ClassifierObjective::targets(const at::Tensor& labels, double smoothing) const {

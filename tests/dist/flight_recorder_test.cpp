@@ -47,7 +47,7 @@ class FlightRecorderTest : public testing::Test {
   std::filesystem::path folder_;
 };
 
-TEST_F(FlightRecorderTest, KeepsCallsAndPhase) {
+TEST_F(FlightRecorderTest, KeepsCallsAndActivity) {
   open_flight_record(folder_, 3);
   set_activity("compute step 12");
   record_called(FlightLane::kHost, barrier(41));
@@ -57,7 +57,7 @@ TEST_F(FlightRecorderTest, KeepsCallsAndPhase) {
   ASSERT_TRUE(record);
   EXPECT_EQ(record->rank, 3);
   EXPECT_EQ(record->pid, getpid());
-  EXPECT_EQ(record->phase, "compute step 12");
+  EXPECT_EQ(record->activity, "compute step 12");
   EXPECT_EQ(record->lanes[0].called, 42);
   EXPECT_EQ(record->lanes[0].done, 41);
   EXPECT_EQ(record->lanes[0].last, "barrier #42 (0 bytes)");

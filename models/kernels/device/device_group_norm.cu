@@ -25,8 +25,8 @@ __device__ int channels_of_group(const GroupNormMaps<T>& maps) {
   return static_cast<int>(maps.channels) / static_cast<int>(maps.groups);
 }
 
-/// partial [chunks, 2, channels]: mean and squared deviations of a chunk's pixels. Both by sums of
-/// differences from the first of them, which is as far off as they are: nothing cancels.
+/// partial [chunks, 2, channels]: mean and squared deviations of a chunk's pixels. Both come from
+/// sums of differences from the first pixel. It lies among the others, so no digits cancel.
 template <typename T, int kLanes>
 __global__ void __launch_bounds__(kTileThreads)
     moments_kernel(const GroupNormMaps<T> maps, const Tiles tiles, float* partial) {
@@ -257,8 +257,8 @@ __global__ void __launch_bounds__(kTileThreads)
       });
 }
 
-// By 16 bytes; backward by four elements, since eight and their factors would take registers that
-// more threads make better use of.
+// Loads 16 bytes at a time, backward four elements: eight would need more registers and leave fewer
+// threads.
 template <typename T>
 constexpr int kForwardLanes = kWidest<T>;
 constexpr int kBackwardLanes = 4;

@@ -43,7 +43,7 @@ cublasLtEpilogue_t to_cublaslt(Epilogue epilogue) {
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
 
-/// In bytes, at most what cuBLASLt makes use of.
+/// Alignment in bytes, up to the most that cuBLASLt uses.
 std::uint32_t alignment_of(const void* pointer) {
   const auto address = reinterpret_cast<std::uintptr_t>(pointer) | 256u;
   return static_cast<std::uint32_t>(address & (~address + 1));
@@ -129,7 +129,7 @@ const std::vector<cublasLtMatmulAlgo_t>& proposals_for(const Key& key, Call& cal
                               : known.emplace(key, call.proposals(key)).first->second;
 }
 
-/// Into memory of its own: D may be a sum that must be added to once.
+/// Timing writes to separate memory, because D may be a sum that must be added to only once.
 double seconds_of(Call& call, const cublasLtMatmulAlgo_t& algorithm, const Key& key) {
   const std::int64_t num_bytes = key.shape.ldd * key.shape.n * (key.is_bf16 ? 2 : 4);
   const c10::DataPtr scratch =
@@ -150,7 +150,8 @@ std::optional<std::size_t> choose(Call& call, const std::vector<cublasLtMatmulAl
 
 bool device_matmul(const MatmulShape& shape, const MatmulOperands& operands) {
   if (shape.m == 0 || shape.n == 0 || shape.k == 0) return false;
-  if (shape.has_aux() && shape.ldd % 8 != 0) return false;  // cuBLASLt wants aux so
+  if (shape.has_aux() && shape.ldd % 8 != 0)
+    return false;  // the form of aux that cuBLASLt requires
   const Key key{shape,
                 operands.is_bf16,
                 operands.is_added,

@@ -49,8 +49,8 @@ struct MatmulOperands {
   bool is_added = false;  // to what D holds
 };
 
-/// Carries it out on the current stream, sums in fp32. False, with nothing done, where cuBLASLt
-/// does not offer it: another type of GPU, odd sizes, a build without it.
+/// Carries it out on the current stream, sums in fp32. Returns false and does nothing where
+/// cuBLASLt does not offer it: on another type of GPU, for odd sizes, in a build without it.
 ///
 /// The algorithm is timed among cuBLASLt's proposals when a shape comes for the first time; with
 /// at::globalContext().deterministicAlgorithms() it is the first proposal.

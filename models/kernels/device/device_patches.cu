@@ -14,7 +14,7 @@ __device__ float pixel(const MaskedPatches<T>& work, const std::uint8_t* image, 
                       work.shift[c]);
 }
 
-// One block a patch. Bytes are read again for each pass: they are in the cache.
+// One block a patch. Each pass reads the bytes again, from the cache.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) masked_patches_kernel(const MaskedPatches<T> work) {
   const std::int64_t b = blockIdx.x / work.patches, j = blockIdx.x % work.patches;

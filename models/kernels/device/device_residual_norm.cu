@@ -257,7 +257,7 @@ __device__ void backward_rows(const ResidualNorm<T>& a, const Keep& keep,
   const T* gamma = of_group(a.gamma, group, a.affine_stride);
   const T* gate = of_group(a.gate, group, a.gate_stride);
   float g[R][kColumns] = {}, hat[R][kColumns] = {}, rstd[R] = {}, dots[2 * R] = {};
-  // Loaded with the rest: behind the barrier it would be waited for again.
+  // Loaded with the rest, because a load behind the barrier would mean a second wait.
   Pack<T, V> dh[R][K] = {};
 #pragma unroll
   for (int r = 0; r < R; ++r) {

@@ -8,7 +8,8 @@
 
 namespace kiln {
 
-/// Which of several ways to the same result is quickest, found out once for each key. Thread safe.
+/// Measures once for each key which of several ways to the same result is the quickest. Thread
+/// safe.
 template <typename Key>
 class MeasuredChoice {
  public:
@@ -39,7 +40,7 @@ class MeasuredChoice {
         if (best && seconds >= best_s) continue;
         best = i;
         best_s = seconds;
-      } catch (const std::exception&) {  // this way does not take what the key stands for
+      } catch (const std::exception&) {  // this way does not support the key
       }
     }
     return best;
