@@ -28,7 +28,7 @@ struct Target {
 /// c [m, n] = alpha op(a) op(b) + beta c, op transposing where asked.
 void multiply(Matrix a, bool is_a_transposed, Matrix b, bool is_b_transposed, Target c,
               std::array<std::int64_t, 3> mnk, float alpha, float beta) {
-  // BLAS counts by columns: it computes the transpose, b before a.
+  // BLAS is column-major, so it computes the transpose, with b before a.
   const char trans_a = is_a_transposed ? 'T' : 'N', trans_b = is_b_transposed ? 'T' : 'N';
   const auto m = static_cast<int>(mnk[0]), n = static_cast<int>(mnk[1]),
              k = static_cast<int>(mnk[2]);
@@ -90,25 +90,27 @@ void attend_forward(const AttentionHead<T>& head) {
   if constexpr (std::is_same_v<T, Bf16>) {
     if (attends_in_bf16(head)) return attend_forward_in_bf16(head);
   }
-  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(L, S);
+  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(head);
   const Matrix q = as_float(head.q, head.stride, L, d, kQ);
   const Matrix k = as_float(head.k, head.stride, S, d, kK);
   const Matrix v = as_float(head.v, head.stride, S, d, kV);
   float* scores = scratch<float>(kScores, rows * S);
-  for (std::int64_t begin = 0; begin < L; begin += rows) {
-    const std::int64_t count = std::min(rows, L - begin);
-    multiply(rows_from(q, begin), false, k, true, {scores, S}, {count, S, d}, head.scale, 0.0f);
-    for (std::int64_t i = 0; i < count; ++i) {
-      float* s = scores + i * S;
-      hide(head, begin + i, s);
-      scale_row(s, unnormalised_weights(s, 1.0f, S, head.lse[begin + i]), S);
-      if (const float* keep = keep_row(head, begin + i)) multiply_row(s, keep, S);
+  for_each_block(head, [&](std::int64_t begin, std::int64_t count, bool) {
+    const std::int64_t seen = num_keys(head, begin + count - 1);  // by the last of the queries
+    multiply(rows_from(q, begin), false, k, true, {scores, S}, {count, seen, d}, head.scale, 0.0f);
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      float* s = scores + (row - begin) * S;
+      const std::int64_t keys = num_keys(head, row);
+      hide(head, row, s);
+      scale_row(s, unnormalised_weights(s, 1.0f, keys, head.lse[row]), keys);
+      if (const float* keep = keep_row(head, row)) multiply_row(s, keep, keys);
+      std::fill(s + keys, s + seen, 0.0f);
     }
     T* out = head.out + begin * head.out_stride;
     const Target to = target(out, head.out_stride, count, d, kOut);
-    multiply({scores, S}, false, v, false, to, {count, d, S}, 1.0f, 0.0f);
+    multiply({scores, S}, false, v, false, to, {count, d, seen}, 1.0f, 0.0f);
     write_back(to, out, head.out_stride, count, d);
-  }
+  });
 }
 
 template <typename T>
@@ -116,7 +118,7 @@ void attend_backward(const AttentionHead<T>& head, const T* dout, T* dq, T* dk, 
   if constexpr (std::is_same_v<T, Bf16>) {
     if (attends_in_bf16(head)) return attend_backward_in_bf16(head, dout, dq, dk, dv);
   }
-  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(L, S);
+  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(head);
   const Matrix q = as_float(head.q, head.stride, L, d, kQ);
   const Matrix k = as_float(head.k, head.stride, S, d, kK);
   const Matrix v = as_float(head.v, head.stride, S, d, kV);
@@ -126,26 +128,28 @@ void attend_backward(const AttentionHead<T>& head, const T* dout, T* dq, T* dk, 
   const Target to_v = target(dv, head.stride, S, d, kDV);
   float* p = scratch<float>(kScores, rows * S);
   float* dp = scratch<float>(kDScores, rows * S);
-  for (std::int64_t begin = 0; begin < L; begin += rows) {
-    const std::int64_t count = std::min(rows, L - begin);
-    const float add = begin == 0 ? 0.0f : 1.0f;
-    multiply(rows_from(q, begin), false, k, true, {p, S}, {count, S, d}, head.scale, 0.0f);
-    multiply(rows_from(given, begin), false, v, true, {dp, S}, {count, S, d}, 1.0f, 0.0f);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t row = begin + i;
-      hide(head, row, p + i * S);
-      exponentials(p + i * S, 1.0f, head.lse[row], S);
+  for_each_block(head, [&](std::int64_t begin, std::int64_t count, bool is_first) {
+    const std::int64_t seen = num_keys(head, begin + count - 1);
+    const float add = is_first ? 0.0f : 1.0f;
+    multiply(rows_from(q, begin), false, k, true, {p, S}, {count, seen, d}, head.scale, 0.0f);
+    multiply(rows_from(given, begin), false, v, true, {dp, S}, {count, seen, d}, 1.0f, 0.0f);
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      float *weights = p + (row - begin) * S, *dweights = dp + (row - begin) * S;
+      const std::int64_t keys = num_keys(head, row);
+      hide(head, row, weights);
+      exponentials(weights, 1.0f, head.lse[row], keys);
       const float* keep = keep_row(head, row);
-      if (keep) multiply_row(dp + i * S, keep, S);
-      const float delta = weighted_gradient(head, dout, row);
-      softmax_backward_row(p + i * S, dp + i * S, delta, S);
-      if (keep) multiply_row(p + i * S, keep, S);
+      if (keep) multiply_row(dweights, keep, keys);
+      softmax_backward_row(weights, dweights, weighted_gradient(head, dout, row), keys);
+      if (keep) multiply_row(weights, keep, keys);
+      std::fill(weights + keys, weights + seen, 0.0f);
+      std::fill(dweights + keys, dweights + seen, 0.0f);
     }
-    multiply({p, S}, true, rows_from(given, begin), false, to_v, {S, d, count}, 1.0f, add);
-    multiply({dp, S}, true, rows_from(q, begin), false, to_k, {S, d, count}, head.scale, add);
+    multiply({p, S}, true, rows_from(given, begin), false, to_v, {seen, d, count}, 1.0f, add);
+    multiply({dp, S}, true, rows_from(q, begin), false, to_k, {seen, d, count}, head.scale, add);
     multiply({dp, S}, false, k, false, {to_q.data + begin * to_q.stride, to_q.stride},
-             {count, d, S}, head.scale, 0.0f);
-  }
+             {count, d, seen}, head.scale, 0.0f);
+  });
   write_back(to_q, dq, head.stride, L, d);
   write_back(to_k, dk, head.stride, S, d);
   write_back(to_v, dv, head.stride, S, d);

@@ -12,6 +12,9 @@ namespace kiln {
 /// out = (softmax(scale q k^T) * keep) v, with q and out [L, d], k and v [S, d]. Rows lie `stride`
 /// elements apart, so that a head is read and written where the packed matrix has it.
 ///
+/// Where `is_causal` (L = S), query l sees the keys 0 .. l: blocks of scores above the diagonal are
+/// not computed, and a mask hides further keys.
+///
 /// Scores exist for a block of queries at a time and are not kept; backward computes them again
 /// from lse, the logarithm of each row's sum of exponentials.
 template <typename T>
@@ -25,6 +28,7 @@ struct AttentionHead {
   std::int64_t out_stride = 0;  // of out and its gradient
   float* lse = nullptr;         // [L]
   float scale = 1.0f;
+  bool is_causal = false;
   const bool* mask = nullptr;  // true takes part; null: all do
   std::int64_t mask_row_stride = 0, mask_column_stride = 0;
   const DropoutSite* keep = nullptr;  // of element first_element + l * S + s

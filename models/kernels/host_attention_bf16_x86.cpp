@@ -23,11 +23,15 @@ struct Rows {
 struct Packed {
   const Bf16* data;
   std::int64_t k, n;
+  std::int64_t stride = n;  // of rows of pairs
+
+  Packed first_rows(std::int64_t count) const { return {data, even(count), n, stride}; }
+  Packed first_columns(std::int64_t count) const { return {data, k, count, stride}; }
 };
 
-/// c [m, n] = a b, or c += a b; a [m, b.k].
-void multiply(Rows a, Packed b, float* c, std::int64_t m, bool is_added) {
-  at::native::cpublas::brgemm(m, b.n, b.k, a.stride, b.n, b.n, is_added,
+/// c [m, b.n] = a b, or c += a b; a [m, b.k]. Rows of c are c_stride apart.
+void multiply(Rows a, Packed b, float* c, std::int64_t c_stride, std::int64_t m, bool is_added) {
+  at::native::cpublas::brgemm(m, b.n, b.k, a.stride, b.stride, c_stride, is_added,
                               reinterpret_cast<const at::BFloat16*>(a.data),
                               reinterpret_cast<const at::BFloat16*>(b.data), c);
 }
@@ -166,13 +170,6 @@ enum Halves : std::size_t {
   kDOut
 };
 
-/// [rows, even(S)], the last column 0 where S is odd.
-Bf16* weight_rows(Halves memory, std::int64_t rows, std::int64_t S) {
-  Bf16* weights = scratch<Bf16>(memory, rows * even(S));
-  for (std::int64_t row = 0; even(S) > S && row < rows; ++row) weights[row * even(S) + S] = 0;
-  return weights;
-}
-
 }  // namespace
 
 bool attends_in_bf16(const AttentionHead<Bf16>& head) {
@@ -180,30 +177,34 @@ bool attends_in_bf16(const AttentionHead<Bf16>& head) {
 }
 
 void attend_forward_in_bf16(const AttentionHead<Bf16>& head) {
-  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(L, S), width = even(S);
+  const std::int64_t S = head.S, d = head.d, rows = block_rows(head), width = even(S);
   const Packed keys = pack_transposed({head.k, head.stride}, S, d, kKeysT);
   const Packed values = pack({head.v, head.stride}, S, d, kValues);
   float* scores = scratch<float>(kScores, rows * S);
   float* out = scratch<float>(kOut, rows * d);
-  Bf16* weights = weight_rows(kWeights, rows, S);
-  for (std::int64_t begin = 0; begin < L; begin += rows) {
-    const std::int64_t count = std::min(rows, L - begin);
-    multiply({head.q + begin * head.stride, head.stride}, keys, scores, count, false);
-    for (std::int64_t i = 0; i < count; ++i) {
-      float* s = scores + i * S;
-      hide(head, begin + i, s);
-      const float by = unnormalised_weights(s, head.scale, S, head.lse[begin + i]);
-      round_weights(s, by, keep_row(head, begin + i), weights + i * width, S);
+  Bf16* weights = scratch<Bf16>(kWeights, rows * width);
+  for_each_block(head, [&](std::int64_t begin, std::int64_t count, bool) {
+    const std::int64_t seen = num_keys(head, begin + count - 1);  // by the last of the queries
+    multiply({head.q + begin * head.stride, head.stride}, keys.first_columns(seen), scores, S,
+             count, false);
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      float* s = scores + (row - begin) * S;
+      Bf16* to = weights + (row - begin) * width;
+      const std::int64_t num = num_keys(head, row);
+      hide(head, row, s);
+      const float by = unnormalised_weights(s, head.scale, num, head.lse[row]);
+      round_weights(s, by, keep_row(head, row), to, num);
+      std::fill(to + num, to + even(seen), Bf16{});
     }
-    multiply({weights, width}, values, out, count, false);
+    multiply({weights, width}, values.first_rows(seen), out, d, count, false);
     round_rows(out, count, d, head.out + begin * head.out_stride, head.out_stride);
-  }
+  });
   at::native::cpublas::brgemm_release();
 }
 
 void attend_backward_in_bf16(const AttentionHead<Bf16>& head, const Bf16* dout, Bf16* dq, Bf16* dk,
                              Bf16* dv) {
-  const std::int64_t L = head.L, S = head.S, d = head.d, rows = block_rows(L, S), width = even(S);
+  const std::int64_t S = head.S, d = head.d, rows = block_rows(head), width = even(S);
   const Packed keys_t = pack_transposed({head.k, head.stride}, S, d, kKeysT);
   const Packed values_t = pack_transposed({head.v, head.stride}, S, d, kValuesT);
   const Packed keys = pack({head.k, head.stride}, S, d, kKeys);
@@ -212,32 +213,33 @@ void attend_backward_in_bf16(const AttentionHead<Bf16>& head, const Bf16* dout, 
   float* to_q = scratch<float>(kOut, rows * d);
   float* to_k = scratch<float>(kDK, S * d);
   float* to_v = scratch<float>(kDV, S * d);
-  Bf16* weights = weight_rows(kWeights, rows, S);
-  Bf16* dweights = weight_rows(kDWeights, rows, S);
-  for (std::int64_t begin = 0; begin < L; begin += rows) {
-    const std::int64_t count = std::min(rows, L - begin);
+  Bf16* weights = scratch<Bf16>(kWeights, rows * width);
+  Bf16* dweights = scratch<Bf16>(kDWeights, rows * width);
+  for_each_block(head, [&](std::int64_t begin, std::int64_t count, bool is_first) {
+    const std::int64_t seen = num_keys(head, begin + count - 1);
     const Rows queries = {head.q + begin * head.stride, head.stride};
     const Rows given = {dout + begin * head.out_stride, head.out_stride};
-    multiply(queries, keys_t, p, count, false);
-    multiply(given, values_t, dp, count, false);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t row = begin + i;
-      float* s = p + i * S;
-      hide(head, row, s);
-      exponentials(s, head.scale, head.lse[row], S);
+    multiply(queries, keys_t.first_columns(seen), p, S, count, false);
+    multiply(given, values_t.first_columns(seen), dp, S, count, false);
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      const std::int64_t i = row - begin, num = num_keys(head, row);
+      Bf16 *to = weights + i * width, *dto = dweights + i * width;
+      hide(head, row, p + i * S);
+      exponentials(p + i * S, head.scale, head.lse[row], num);
       const float* keep = keep_row(head, row);
-      round_weights(s, 1.0f, keep, weights + i * width, S);
-      round_score_gradients(s, dp + i * S, keep, weighted_gradient(head, dout, row), head.scale,
-                            dweights + i * width, S);
+      round_weights(p + i * S, 1.0f, keep, to, num);
+      round_score_gradients(p + i * S, dp + i * S, keep, weighted_gradient(head, dout, row),
+                            head.scale, dto, num);
+      std::fill(to + num, to + even(seen), Bf16{});
+      std::fill(dto + num, dto + even(seen), Bf16{});
     }
-    multiply({dweights, width}, keys, to_q, count, false);
+    multiply({dweights, width}, keys.first_rows(seen), to_q, d, count, false);
     round_rows(to_q, count, d, dq + begin * head.stride, head.stride);
-    const bool is_added = begin > 0;
-    multiply(transposed({weights, width}, count, S, kWeightsT), pack(given, count, d, kDOut), to_v,
-             S, is_added);
-    multiply(transposed({dweights, width}, count, S, kDWeightsT), pack(queries, count, d, kQueries),
-             to_k, S, is_added);
-  }
+    multiply(transposed({weights, width}, count, seen, kWeightsT), pack(given, count, d, kDOut),
+             to_v, d, seen, !is_first);
+    multiply(transposed({dweights, width}, count, seen, kDWeightsT),
+             pack(queries, count, d, kQueries), to_k, d, seen, !is_first);
+  });
   round_rows(to_k, S, d, dk, head.stride);
   round_rows(to_v, S, d, dv, head.stride);
   at::native::cpublas::brgemm_release();

@@ -15,7 +15,8 @@ namespace kiln::attention_rows {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// Memory of the calling thread, apart for every number; what was in it is kept where it suffices.
+/// Scratch memory of the calling thread, one block for each number; a block keeps its content until
+/// it must grow.
 template <typename T>
 T* scratch(std::size_t number, std::int64_t count) {
   static thread_local std::vector<std::vector<T>> memory;
@@ -25,10 +26,31 @@ T* scratch(std::size_t number, std::int64_t count) {
   return mine.data();
 }
 
-/// Queries at once: their scores fit in the second cache.
-inline std::int64_t block_rows(std::int64_t L, std::int64_t S) {
+/// Queries at once: their scores fit in the second cache. Causal blocks are at most an eighth of the
+/// queries, because a block on the diagonal computes half of its scores in vain.
+template <typename T>
+std::int64_t block_rows(const AttentionHead<T>& head) {
   constexpr std::int64_t kBlockScores = 64 * 1024;
-  return std::min(L, std::max<std::int64_t>(16, kBlockScores / S / 16 * 16));
+  const std::int64_t fitting = std::max<std::int64_t>(16, kBlockScores / head.S / 16 * 16);
+  if (!head.is_causal) return std::min(head.L, fitting);
+  return std::min({head.L, fitting, std::max<std::int64_t>(16, head.L / 8 / 16 * 16)});
+}
+
+/// Keys that query `row` sees, from the first one on.
+template <typename T>
+std::int64_t num_keys(const AttentionHead<T>& head, std::int64_t row) {
+  return head.is_causal ? row + 1 : head.S;
+}
+
+/// Calls use(begin, count, is_first) for all blocks of queries. Causal ones come from the last to
+/// the first, so that the first call writes the gradients of all keys and the others add to some.
+template <typename T, typename Use>
+void for_each_block(const AttentionHead<T>& head, const Use& use) {
+  const std::int64_t rows = block_rows(head), num_blocks = (head.L + rows - 1) / rows;
+  for (std::int64_t i = 0; i < num_blocks; ++i) {
+    const std::int64_t begin = (head.is_causal ? num_blocks - 1 - i : i) * rows;
+    use(begin, std::min(rows, head.L - begin), i == 0);
+  }
 }
 
 [[gnu::noinline]] inline float highest_of(const float* s, std::int64_t count) {
@@ -60,7 +82,7 @@ template <typename T>
 void hide(const AttentionHead<T>& head, std::int64_t row, float* s) {
   if (!head.mask) return;
   const bool* visible = head.mask + row * head.mask_row_stride;
-  for (std::int64_t i = 0; i < head.S; ++i) {
+  for (std::int64_t i = 0; i < num_keys(head, row); ++i) {
     if (!visible[i * head.mask_column_stride]) s[i] = -kInfinity;
   }
 }
@@ -71,7 +93,7 @@ const float* keep_row(const AttentionHead<T>& head, std::int64_t row) {
   if (!head.keep) return nullptr;
   static thread_local std::vector<float> keep;
   keep.resize(static_cast<std::size_t>(head.S));
-  head.keep->fill(head.first_element + row * head.S, head.S, keep.data());
+  head.keep->fill(head.first_element + row * head.S, num_keys(head, row), keep.data());
   return keep.data();
 }
 

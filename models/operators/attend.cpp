@@ -21,7 +21,8 @@ at::Tensor additive(const at::Tensor& mask, const at::Tensor& like) {
 
 // Of the GPU's kernels none takes a mask of bools.
 at::Tensor attend_on_device(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            at::Tensor mask, const std::optional<DropoutSite>& site) {
+                            at::Tensor mask, const std::optional<DropoutSite>& site,
+                            bool is_causal) {
   mask = mask_for(mask, q);
   while (mask.defined() && mask.dim() < 4) mask = mask.unsqueeze(0);
   AttentionDropout dropout;
@@ -29,7 +30,7 @@ at::Tensor attend_on_device(const at::Tensor& q, const at::Tensor& k, const at::
     const auto words = site->stream.block(site->first_block);
     dropout = {site->p, std::uint64_t{words[0]} << 32 | words[1]};
   }
-  return device_attention().attend(q, k, v, mask, dropout);
+  return device_attention().attend(q, k, v, mask, dropout, is_causal);
 }
 
 /// Passes on what an operator has made that LibTorch differentiates once: gradients go its way, but
@@ -38,13 +39,15 @@ struct OnceMore : torch::autograd::Function<OnceMore> {
   using Variables = torch::autograd::variable_list;
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& mixed,
                             const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::optional<at::Tensor>& mask, bool has_dropout) {
+                            const std::optional<at::Tensor>& mask, bool has_dropout,
+                            bool is_causal) {
     ctx->save_for_backward({q, k, v, maybe(mask)});
     ctx->saved_data["has_dropout"] = has_dropout;
+    ctx->saved_data["is_causal"] = is_causal;
     return mixed.detach();
   }
   static Variables backward(torch::autograd::AutogradContext* ctx, const Variables& gradients) {
-    if (!is_graph_created()) return {gradients[0], {}, {}, {}, {}, {}};
+    if (!is_graph_created()) return {gradients[0], {}, {}, {}, {}, {}, {}};
     if (ctx->saved_data["has_dropout"].toBool()) {
       throw usage_error(
           "a gradient through attention with dropout on a GPU is to be differentiated again, where "
@@ -53,12 +56,13 @@ struct OnceMore : torch::autograd::Function<OnceMore> {
     const auto saved = ctx->get_saved_variables();
     std::vector<bool> is_wanted;
     for (const at::Tensor& x : saved) is_wanted.push_back(x.defined() && x.requires_grad());
+    const bool is_causal = ctx->saved_data["is_causal"].toBool();
     Variables found =
-        differentiable_gradients(saved, is_wanted, gradients, [](const Variables& in) {
-          return Variables{attend_by_products(in[0], in[1], in[2], in[3], std::nullopt)};
+        differentiable_gradients(saved, is_wanted, gradients, [&](const Variables& in) {
+          return Variables{attend_by_products(in[0], in[1], in[2], in[3], std::nullopt, is_causal)};
         });
     found.insert(found.begin(), at::Tensor());  // of `mixed`
-    found.emplace_back();
+    found.resize(7);
     return found;
   }
 };
@@ -70,10 +74,15 @@ at::Tensor mask_for(const at::Tensor& mask, const at::Tensor& x) {
 }
 
 at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                              const at::Tensor& mask, const std::optional<DropoutSite>& site) {
+                              const at::Tensor& mask, const std::optional<DropoutSite>& site,
+                              bool is_causal) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   at::Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // [B, H, L, S]
   if (mask.defined()) scores = scores + additive(mask, scores);
+  if (is_causal) {
+    const at::Tensor future = at::ones(scores.sizes().slice(2), scores.options().dtype(at::kBool));
+    scores = scores.masked_fill(future.triu(1), -std::numeric_limits<double>::infinity());
+  }
   // Softmax in fp32: bf16 has too few digits for the small weights.
   const auto type = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   at::Tensor weights = at::softmax(scores, -1, type).to(q.scalar_type());
@@ -82,14 +91,16 @@ at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at
 }
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  const at::Tensor& mask, double p, DropoutStream& drop) {
+                  const at::Tensor& mask, double p, DropoutStream& drop, bool is_causal) {
+  KILN_CHECK(!is_causal || (!mask.defined() && q.size(2) == k.size(2)), "a causal mask alone");
   const std::optional<DropoutSite> site = drop.site(p);
-  if (!runs_in_device_loops(q) && site) return attend_by_products(q, k, v, mask, site);
-  const at::Tensor mixed = runs_in_device_loops(q)
-                               ? attend_on_device(q, k, v, mask, site)
-                               : at::scaled_dot_product_attention(q, k, v, maybe(mask));
+  if (!runs_in_device_loops(q) && site) return attend_by_products(q, k, v, mask, site, is_causal);
+  const at::Tensor mixed =
+      runs_in_device_loops(q)
+          ? attend_on_device(q, k, v, mask, site, is_causal)
+          : at::scaled_dot_product_attention(q, k, v, maybe(mask), 0.0, is_causal);
   if (!mixed.requires_grad()) return mixed;
-  return OnceMore::apply(mixed, q, k, v, maybe(mask), site.has_value());
+  return OnceMore::apply(mixed, q, k, v, maybe(mask), site.has_value(), is_causal);
 }
 
 }  // namespace kiln

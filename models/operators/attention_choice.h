@@ -11,11 +11,12 @@ namespace kiln {
 
 /// One implementation of attend() (attention.h): q [B, H, L, d], k and v [B, H, S, d]; mask
 /// undefined, or added to the scores: four dimensions that broadcast to [B, H, L, S]; p the
-/// probability of dropout, drawn from the device's generator. Throws for what it does not take.
+/// probability of dropout, drawn from the device's generator; is_causal (no mask, L = S): query l
+/// sees the keys 0 .. l. Throws for what it does not take.
 struct AttentionWay {
   std::string name;
   std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           const at::Tensor& mask, double p)>
+                           const at::Tensor& mask, double p, bool is_causal)>
       attend;
 };
 
@@ -38,14 +39,14 @@ class AttentionChoice {
       : ways_(std::move(ways)), measure_(std::move(measure)) {}
 
   at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                    const at::Tensor& mask, AttentionDropout dropout = {});
+                    const at::Tensor& mask, AttentionDropout dropout = {}, bool is_causal = false);
 
  private:
   struct Shape {
     at::ScalarType type;
     at::DeviceIndex device;
     std::int64_t B, H, L, S, d;
-    bool has_mask, has_backward;
+    bool has_mask, is_causal, has_backward;
     double p;
     auto operator<=>(const Shape&) const = default;
   };

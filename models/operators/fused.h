@@ -26,12 +26,12 @@ struct MlpWeights {
 at::Tensor fused_mlp(const at::Tensor& x, const MlpWeights& weights, bool is_tanh);
 at::Tensor plain_mlp(const at::Tensor& x, const MlpWeights& weights, bool is_tanh);
 
-/// attend() (attention.h) on packed heads: qkv [B, L, 3D], queries, keys and values in that order
+/// attend() (attend.h) on packed heads: qkv [B, L, 3D], queries, keys and values in that order
 /// -> [B, L, D].
 at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
-                             double p, DropoutStream& drop);
+                             double p, DropoutStream& drop, bool is_causal = false);
 at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
-                             double p, DropoutStream& drop);
+                             double p, DropoutStream& drop, bool is_causal = false);
 
 /// h = x + gate * dropout(y + bias) and n = norm(h) * (gamma + gamma_offset) + beta, for x and y
 /// [B, L, D] or [N, D]; gate [B, 1, D]; gamma and beta [D], or [B, 1, D] with one for each sample.

@@ -16,6 +16,7 @@ using torch::autograd::variable_list;
 
 struct HeadChoice : torch::CustomClassHolder {
   std::int64_t heads = 1;
+  bool is_causal = false;
   std::optional<DropoutSite> keep;
   at::Tensor
       mask;  // bool [B or 1, H or 1, L or 1, L or 1] as strides of [B, H, L, L], or undefined
@@ -52,6 +53,7 @@ AttentionHead<T> head_of(const at::Tensor& qkv, const at::Tensor& out, const at:
     head.mask_row_stride = mask.stride(2);
     head.mask_column_stride = mask.stride(3);
   }
+  head.is_causal = choice.is_causal;
   if (choice.keep) head.keep = &*choice.keep;
   head.first_element = (b * H + h) * L * L;
   return head;
@@ -82,7 +84,7 @@ struct SelfAttention : torch::autograd::Function<SelfAttention> {
     const at::Tensor& qkv = saved[0];
     if (is_graph_created()) {
       const auto products = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-        return attend_by_products(q, k, v, choice.mask, choice.keep);
+        return attend_by_products(q, k, v, choice.mask, choice.keep, choice.is_causal);
       };
       return differentiable_gradients(ctx, {qkv}, gradients, [&](const variable_list& in) {
         return variable_list{over_heads(in[0], choice.heads, products)};
@@ -146,27 +148,28 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
 }  // namespace
 
 at::Tensor plain_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
-                             double p, DropoutStream& drop) {
+                             double p, DropoutStream& drop, bool is_causal) {
   return over_heads(qkv, heads, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return attend(q, k, v, mask, p, drop);
+    return attend(q, k, v, mask, p, drop, is_causal);
   });
 }
 
 at::Tensor fused_self_attend(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& mask,
-                             double p, DropoutStream& drop) {
+                             double p, DropoutStream& drop, bool is_causal) {
   if (runs_in_device_loops(qkv)) {
     const std::int64_t B = qkv.size(0), L = qkv.size(1), D = qkv.size(2) / 3;
     const auto parts = SplitHeads::apply(qkv.contiguous(), heads);
-    const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, p, drop);
+    const at::Tensor mixed = attend(parts[0], parts[1], parts[2], mask, p, drop, is_causal);
     return mixed.transpose(1, 2).reshape({B, L, D});
   }
   const bool is_mask_taken = !mask.defined() || (mask.scalar_type() == at::kBool &&
                                                  mask.dim() == 4 && mask.device().is_cpu());
   if (!runs_in_host_loops(qkv) || !is_mask_taken) {
-    return plain_self_attend(qkv, heads, mask, p, drop);
+    return plain_self_attend(qkv, heads, mask, p, drop, is_causal);
   }
   auto choice = c10::make_intrusive<HeadChoice>();
   choice->heads = heads;
+  choice->is_causal = is_causal;
   choice->keep = drop.site(p);
   const std::int64_t B = qkv.size(0), L = qkv.size(1);
   if (mask.defined()) choice->mask = mask.expand({B, heads, L, L});

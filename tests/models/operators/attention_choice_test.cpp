@@ -59,9 +59,9 @@ class Choice : public testing::Test {
   using T = const at::Tensor&;
 
   void add(const std::string& name, double seconds, decltype(AttentionWay::attend) attend) {
-    ways_.push_back({name, [this, name, attend](T q, T k, T v, T mask, double p) {
+    ways_.push_back({name, [this, name, attend](T q, T k, T v, T mask, double p, bool is_causal) {
                        last_ = name;
-                       return attend(q, k, v, mask, p);
+                       return attend(q, k, v, mask, p, is_causal);
                      }});
     seconds_[name] = seconds;
   }
@@ -74,14 +74,15 @@ class Choice : public testing::Test {
     });
   }
   void add_products(double seconds) {
-    add("products", seconds, [](T q, T k, T v, T mask, double p) {
-      return std::get<0>(at::_scaled_dot_product_attention_math(q, k, v, maybe(mask), p));
+    add("products", seconds, [](T q, T k, T v, T mask, double p, bool is_causal) {
+      return std::get<0>(
+          at::_scaled_dot_product_attention_math(q, k, v, maybe(mask), p, is_causal));
     });
   }
   void add_flash(double seconds) {
-    add("flash", seconds, [](T q, T k, T v, T mask, double) {
+    add("flash", seconds, [](T q, T k, T v, T mask, double, bool is_causal) {
       return std::get<0>(
-          at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, false, maybe(mask)));
+          at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal, maybe(mask)));
     });
   }
 
@@ -168,9 +169,10 @@ TEST(DeviceAttention, EveryWayIsThePlainOne) {
           SCOPED_TRACE(testing::Message()
                        << way.name << " " << type << " mask " << has_mask << " d " << d);
           try {
-            expect_near(run(in, [&](const auto& q, const auto& k, const auto& v,
-                                    const auto& mask) { return way.attend(q, k, v, mask, 0.0); }),
-                        right, tolerance);
+            expect_near(
+                run(in, [&](const auto& q, const auto& k, const auto& v,
+                            const auto& mask) { return way.attend(q, k, v, mask, 0.0, false); }),
+                right, tolerance);
           } catch (const c10::Error&) {
             EXPECT_NE(way.name, device_attention_ways().front().name);
           }

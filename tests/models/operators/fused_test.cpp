@@ -107,6 +107,51 @@ TEST(Fused, SelfAttentionIsThePlainOne) {
   expect_same_attention({at::kFloat, 1, 300, 8}, 1, {}, 0.0);  // several blocks of queries
 }
 
+Tensors causal_attention(const at::Tensor& qkv, std::int64_t heads, double p, bool is_fused) {
+  DropoutStream drop(7, 1000);
+  const auto attend = is_fused ? fused_self_attend : plain_self_attend;
+  return {attend(qkv, heads, {}, p, drop, /*is_causal=*/true)};
+}
+
+TEST(Fused, CausalAttentionIsThePlainOne) {
+  std::vector<Case> cases = kCases;
+  for (const std::int64_t L : {16, 48, 300}) {  // several blocks of queries, the last one short
+    cases.push_back({at::kFloat, 2, L, 16});
+    cases.push_back({at::kBFloat16, 2, L, 16});
+  }
+  for (const Case& c : cases) {
+    for (const double p : {0.0, 0.3}) {
+      SCOPED_TRACE(testing::Message() << c.type << " L " << c.L << " p " << p);
+      for (const at::Device device : devices()) {
+        if (p > 0.0 && (device.is_cuda() || c.type == at::kBFloat16)) continue;
+        expect_same_on(
+            device, {normal({c.B, c.L, 3 * c.D}, 1, c.type)},
+            [&](const Tensors& x) { return causal_attention(x[0], 4, p, true); },
+            [&](const Tensors& x) { return causal_attention(x[0], 4, p, false); },
+            tolerance_of(c.type));
+      }
+    }
+  }
+}
+
+// Changing what comes later changes no bit of what comes before, and its gradient is exactly zero.
+TEST(Fused, CausalAttentionDoesNotSeeWhatComesLater) {
+  constexpr std::int64_t kL = 150, kD = 16, kAt = 70;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    at::Tensor qkv = normal({1, kL, 3 * kD}, 1, type);
+    at::Tensor changed = qkv.clone();
+    changed.narrow(1, kAt, kL - kAt).mul_(-3.0);
+    const auto first = [](const at::Tensor& x) {
+      return causal_attention(x, 2, 0.0, true)[0].narrow(1, 0, kAt);
+    };
+    EXPECT_TRUE(at::equal(first(qkv), first(changed)));
+    qkv.requires_grad_(true);
+    const at::Tensor gradient = torch::autograd::grad({first(qkv).sum()}, {qkv})[0];
+    EXPECT_EQ(gradient.narrow(1, kAt, kL - kAt).count_nonzero().item<std::int64_t>(), 0);
+    EXPECT_GT(gradient.narrow(1, 0, kAt).count_nonzero().item<std::int64_t>(), 0);
+  }
+}
+
 // Within bf16's rounding of weights and results, far closer than the plain one in bf16 is.
 TEST(Fused, SelfAttentionInBf16FollowsFp32) {
   const DropoutStream stream(7, 1000);
