@@ -5,6 +5,7 @@
 
 #include "core/base/nearest_name.h"
 #include "core/torch.h"
+#include "models/layers/parameters.h"
 #include "models/resnet/resnet_classifier.h"
 
 namespace kiln {

@@ -78,6 +78,10 @@ TEST(ParityProgram, NamesTheRunnersThereAre) {
 
 INSTANTIATE_TEST_SUITE_P(Views, Parity, testing::Values("parity/augment"));
 
+INSTANTIATE_TEST_SUITE_P(Gpt, Parity,
+                         testing::Values("parity/igpt", "parity/igpt_bert",
+                                         "parity/vqgan_transformer"));
+
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                          testing::Values("parity/vitmae", "parity/vitmae_normpix",
                                          "parity/train_vitmae_normpix", "parity/optim",

@@ -13,6 +13,7 @@
   FAMILY(contrast)                   \
   FAMILY(diffusion)                  \
   FAMILY(dino)                       \
+  FAMILY(gpt)                        \
   FAMILY(mae)                        \
   FAMILY(moby)                       \
   FAMILY(moco)                       \
