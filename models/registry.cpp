@@ -13,6 +13,7 @@
 #include "models/diffusion/diffusion_format.h"
 #include "models/diffusion/objective.h"
 #include "models/dino/dino.h"
+#include "models/gpt/image_gpt_options.h"
 #include "models/mae/mae_options.h"
 #include "models/mae/vit_format.h"
 #include "models/moby/moby.h"
@@ -45,6 +46,11 @@ std::vector<ModelEntry>& table() {
        .summary = "KL or VQ autoencoder, perhaps with a discriminator: the first stage.",
        .make = make_autoencoder,
        .formats = autoencoder_formats},
+      {.name = "igpt",
+       .data_kind = "image",
+       .summary = "Image GPT: predicts grey levels of pixels from those before them.",
+       .make = make_igpt,
+       .drawing = option_docs<TokenSampling>},
       {.name = "latent_diffusion",
        .data_kind = "latent",
        .summary = "U-Net or transformer that draws latents of an autoencoder.",

@@ -12,10 +12,11 @@ namespace kiln {
 
 std::vector<std::string> TokenSampling::problems() const {
   std::vector<std::string> found;
-  if (!(temperature > 0.0)) found.push_back(fmt::format("temperature {}; above 0", temperature));
-  if (top_k && *top_k < 1) found.push_back(fmt::format("top_k {}; at least 1", *top_k));
+  if (!(temperature > 0.0))
+    found.push_back(fmt::format("draw.temperature = {}; above 0", temperature));
+  if (top_k && *top_k < 1) found.push_back(fmt::format("draw.top_k = {}; at least 1", *top_k));
   if (!(top_p > 0.0 && top_p <= 1.0)) {
-    found.push_back(fmt::format("top_p {}; above 0 and at most 1", top_p));
+    found.push_back(fmt::format("draw.top_p = {}; above 0 and at most 1", top_p));
   }
   return found;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/recipe/options.h"
 #include "models/gpt/gpt.h"
 
 // B samples, P tokens given, L tokens drawn, O tokens to draw from.
@@ -17,7 +18,15 @@ struct TokenSampling {
   std::optional<std::int64_t> top_k;  // tokens less likely than the k-th are left out
   double top_p = 1.0;  // of the likeliest, as few as have this probability (arXiv:1904.09751)
 
-  /// What is wrong with these numbers, in the words of the command line.
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit("temperature", temperature, "Divides the scores; below 1 draws what is likelier.",
+          kExecution);
+    visit("top_k", top_k, "Draws among the so many likeliest tokens; default: all.", kExecution);
+    visit("top_p", top_p, "Draws among the likeliest tokens that have this probability together.",
+          kExecution);
+  }
+  /// What is wrong with these numbers, in the words of a recipe.
   std::vector<std::string> problems() const;
 };
 

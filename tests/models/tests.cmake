@@ -16,6 +16,7 @@ kiln_test(models/operators/device_kernels_test.cpp DEPS models LIBS kiln::kernel
 kiln_test(models/operators/device_maps_test.cpp DEPS models LIBS kiln::kernels_on_host)
 kiln_test(models/operators/device_matmul_test.cpp DEPS models LABELS gpu)
 kiln_test(models/gpt/gpt_test.cpp DEPS models)
+kiln_test(models/gpt/image_gpt_test.cpp DEPS models)
 kiln_test(models/measures/frechet_test.cpp DEPS models)
 kiln_test(models/measures/image_quality_test.cpp DEPS models)
 kiln_test(models/interchange/interchange_diffusion_test.cpp DEPS models)

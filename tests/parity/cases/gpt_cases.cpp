@@ -121,7 +121,6 @@ Prediction predict(const Gpt& gpt, const at::Tensor& condition, const at::Tensor
 void compare_prediction(const std::string& name, const Prediction& ours, Report& report) {
   report.compare(name + ".logits", ours.logits);
   report.compare(name + ".loss", ours.loss);
-  report.compare(name + ".loss_f64", ours.loss, kFloat64Bound);
 }
 
 void compare_sampling(const Gpt& gpt, const Case& reference, const nlohmann::json& settings,
@@ -165,9 +164,6 @@ void compare_steps(const Case& reference, const nlohmann::json& settings, Report
   }
   report.compare("losses", at::tensor(losses, at::kDouble));
   report.compare("grad_norms", at::tensor(norms, at::kDouble));
-  // The optimizer is that of fp32 weights, whatever --float64 says.
-  report.skip("losses_f64");
-  report.skip("grad_norms_f64");
   for (const auto& [name, weight] : gpt_to_theirs(gpt.shape, named_tensors(gpt))) {
     report.compare("final." + name, weight);
   }
