@@ -12,7 +12,8 @@ import sys
 FOLDERS = ("core", "dist", "data", "models", "launch", "tests")
 MAX_FILE = 400
 MAX_FUNCTION = 80
-LONGER = {"core/training/trainer.cpp": 120}
+# The loop, and a table that has a row for every model.
+LONGER = {"core/training/trainer.cpp": 120, "models/registry.cpp": 200}
 NOT_FUNCTIONS = re.compile(r"\b(namespace|class|struct|enum|union|extern)\b[^()]*$")
 NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
 
