@@ -118,7 +118,7 @@ TEST_F(Choice, TakesTheQuickestAndTimesEachShapeOnce) {
 }
 
 TEST_F(Choice, PassesOverWhatThrows) {
-  add("no masks", 0.5, [](T q, T k, T v, T mask, double) {
+  add("no masks", 0.5, [](T q, T k, T v, T mask, double, bool) {
     TORCH_CHECK(!mask.defined(), "takes no mask");
     return at::scaled_dot_product_attention(q, k, v);
   });
