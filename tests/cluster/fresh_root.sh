@@ -8,7 +8,7 @@
 # KILN_TORCH=/folder    a LibTorch of this machine is seen there too; else set-up downloads one
 # KILN_FILES="a b"      files of this machine that are copied there, beside the sources
 # KILN_ROOT=/folder     where the root goes, and stays; what is there already is used again
-# KILN_MIRROR=URL       default http://deb.debian.org/debian
+# KILN_MIRROR=URL       of Debian's packages; default: debootstrap's own
 #
 # Prints a line for each command: minutes, exit status, and its closing line. Exit status 77: skipped,
 # with the reason.
@@ -16,7 +16,6 @@ set -uo pipefail
 suite=${1:?bookworm or trixie}
 shift
 source_folder=$(cd "$(dirname "$0")/../.." && pwd)
-mirror=${KILN_MIRROR:-http://deb.debian.org/debian}
 skip() {
   echo "skipped: $*"
   exit 77
@@ -31,7 +30,7 @@ if [[ -z $root ]]; then
   trap 'rm -rf --one-file-system "$root"' EXIT
 fi
 if [[ ! -e $root/etc/debian_version ]]; then
-  debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" >"$root.log" 2>&1 ||
+  debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" ${KILN_MIRROR:+"$KILN_MIRROR"} >"$root.log" 2>&1 ||
     skip "no root of $suite can be made: $(tail -n 1 "$root.log")"
   rm "$root.log"
 fi
