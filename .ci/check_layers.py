@@ -31,9 +31,8 @@ ROOMS = {
     "dist": ["", "mpi", "nccl"],
     "data": ["", "store", "tokenizer", "images", "views", "text", "latents", "kinds.h", "kinds.cpp",
              "importers", "maintenance"],
-    "models": ["kernels", "kernels/device", "operators", "capabilities.h", "layers", "measures",
-               "interchange", "contrast",
-               FAMILIES, ""],
+    "models": ["kernels", "kernels/device", "operators", "capabilities.h", "layers", "transport",
+               "measures", "interchange", "contrast", FAMILIES, ""],
     "launch": ["run", "trained", "generate", "evaluate", "train", "interchange", "report", "supervise",
                "bench", "doctor", "commands", ""],
 }

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
 #include "core/base/error.h"
+#include "models/ngram/arpa.h"
 
 namespace kiln {
 namespace {
@@ -103,7 +103,7 @@ void NgramCounter::add_rows(std::span<const std::int64_t> rows) {
 }
 
 std::optional<Discounts> estimate_discounts(std::array<std::int64_t, 4> n) {
-  if (std::ranges::any_of(n, [](std::int64_t count) { return count <= 0; })) return std::nullopt;
+  if (n[0] <= 0 || n[1] <= 0 || n[2] <= 0) return std::nullopt;
   const auto count = [&](std::size_t j) { return static_cast<double>(n[j - 1]); };
   const double y = count(1) / (count(1) + 2 * count(2));
   Discounts discounts;
@@ -217,52 +217,26 @@ double KneserNey::probability(std::int32_t word, std::span<const std::int32_t> c
   return p;
 }
 
-void KneserNey::write_arpa(const std::filesystem::path& path,
-                           const std::function<std::string(std::int32_t)>& name) const {
-  const auto spell = [&](std::int32_t word) -> std::string {
-    return word == Gram::kBegin     ? "<s>"
-           : word == Gram::kEnd     ? "</s>"
-           : word == Gram::kUnknown ? "<unk>"
-                                    : name(word);
+BackoffModel KneserNey::backoff_model(const std::function<std::string(std::int32_t)>& spell) const {
+  BackoffModel model(order_);
+  const auto log10_backoff = [&](int n, const Gram& gram) {
+    if (n == order_) return 0.0;
+    const auto& longer = contexts_[static_cast<std::size_t>(n)];
+    const auto found = longer.find(gram);
+    return found == longer.end() ? 0.0 : std::log10(backoff(n + 1, found->second));
   };
-  std::ofstream out(path);
-  out << "\\data\\\n";
   for (int n = 1; n <= order_; ++n) {
-    // <s> and <unk> are listed with the unigrams.
-    const auto count = std::ssize(adjusted_[static_cast<std::size_t>(n - 1)]) + (n == 1 ? 2 : 0);
-    out << "ngram " << n << "=" << count << "\n";
-  }
-  for (int n = 1; n <= order_; ++n) {
-    std::vector<Gram> grams;
-    for (const auto& [gram, count] : adjusted_[static_cast<std::size_t>(n - 1)]) {
-      grams.push_back(gram);
-    }
-    if (n == 1) {
-      grams.resize(grams.size() + 2);
-      grams[grams.size() - 2].words[0] = Gram::kBegin;
-      grams[grams.size() - 1].words[0] = Gram::kUnknown;
-    }
-    std::sort(grams.begin(), grams.end());
-    out << "\n\\" << n << "-grams:\n";
-    for (const Gram& gram : grams) {
-      const auto last = static_cast<std::size_t>(n - 1);
-      const bool is_begin = n == 1 && gram.words[0] == Gram::kBegin;
-      const double p =
-          is_begin ? -99.0 : std::log10(probability(gram.words[last], {gram.words.data(), last}));
-      out << fmt::format("{:.9g}\t", p);
-      for (std::size_t i = 0; i <= last; ++i) out << (i > 0 ? " " : "") << spell(gram.words[i]);
-      if (n < order_) {
-        const auto& longer = contexts_[static_cast<std::size_t>(n)];
-        const auto found = longer.find(gram);
-        const double weight = found == longer.end() ? 1.0 : backoff(n + 1, found->second);
-        out << fmt::format("\t{:.9g}", std::log10(weight));
-      }
-      out << "\n";
+    const auto last = static_cast<std::size_t>(n - 1);
+    for (const auto& [gram, count] : adjusted_[last]) {
+      const double p = probability(gram.words[last], {gram.words.data(), last});
+      model.add(n, gram, {std::log10(p), log10_backoff(n, gram)});
+      if (n == 1 && gram.words[0] >= 0) model.set_spelling(gram.words[0], spell(gram.words[0]));
     }
   }
-  out << "\n\\end\\\n";
-  out.flush();
-  if (!out) throw data_error("{}: cannot write the model", path.string());
+  // <s> is never predicted, only a context; <unk> has no count.
+  model.add(1, unigram(Gram::kBegin), {0.0, log10_backoff(1, unigram(Gram::kBegin))});
+  model.add(1, unigram(Gram::kUnknown), {std::log10(probability(Gram::kUnknown, {})), 0.0});
+  return model;
 }
 
 double TextScore::perplexity() const {

@@ -2,13 +2,11 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 namespace kiln {
@@ -55,7 +53,8 @@ class NgramCounter {
 /// D1, D2, D3+ for counts of 1, 2, and 3 or more.
 using Discounts = std::array<double, 3>;
 /// From the numbers n1 .. n4 of n-grams with those counts: D_j = j - (j+1) Y n_{j+1} / n_j,
-/// Y = n1 / (n1 + 2 n2). None where a count is missing or a discount is outside [0, j].
+/// Y = n1 / (n1 + 2 n2). None where n1, n2 or n3 is zero or a discount is outside [0, j]; n4 may be
+/// zero, as lmplz has it.
 std::optional<Discounts> estimate_discounts(std::array<std::int64_t, 4> counts_of_counts);
 
 class NgramModel {
@@ -82,6 +81,8 @@ class AddK final : public NgramModel {
   double total_ = 0;  // words and ends of sentences
 };
 
+class BackoffModel;
+
 class KneserNey final : public NgramModel {
  public:
   /// `fallback`: discounts of the orders that cannot estimate their own; without it such an order
@@ -92,9 +93,11 @@ class KneserNey final : public NgramModel {
   std::int64_t vocab_size() const { return vocab_size_; }
   bool knows(std::int32_t word) const override;
   double probability(std::int32_t word, std::span<const std::int32_t> context) const override;
-  /// log10 of interpolated probabilities and back-off weights in the ARPA format, sorted.
-  void write_arpa(const std::filesystem::path& path,
-                  const std::function<std::string(std::int32_t)>& name) const;
+  /// The discounts of n-grams of n words.
+  const Discounts& discounts(int n) const { return discounts_[static_cast<std::size_t>(n - 1)]; }
+  /// The same model with interpolated probabilities listed: what ARPA files hold. `spell` gives the
+  /// spelling of a word >= 0.
+  BackoffModel backoff_model(const std::function<std::string(std::int32_t)>& spell) const;
 
  private:
   struct Context {

@@ -82,6 +82,7 @@ INSTANTIATE_TEST_SUITE_P(Gpt, Parity,
                          testing::Values("parity/igpt", "parity/igpt_bert",
                                          "parity/vqgan_transformer"));
 
+INSTANTIATE_TEST_SUITE_P(Measures, Parity, testing::Values("parity/em", "parity/kn", "parity/ot"));
 INSTANTIATE_TEST_SUITE_P(Mae, Parity,
                          testing::Values("parity/vitmae", "parity/vitmae_normpix",
                                          "parity/train_vitmae_normpix", "parity/optim",

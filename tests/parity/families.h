@@ -11,17 +11,20 @@
   FAMILY(bert)                       \
   FAMILY(bound)                      \
   FAMILY(contrast)                   \
+  FAMILY(density)                    \
   FAMILY(diffusion)                  \
   FAMILY(dino)                       \
   FAMILY(gpt)                        \
   FAMILY(mae)                        \
   FAMILY(moby)                       \
   FAMILY(moco)                       \
+  FAMILY(ngram)                      \
   FAMILY(optim)                      \
   FAMILY(resnet)                     \
   FAMILY(scheduler)                  \
   FAMILY(simclr)                     \
   FAMILY(sincos)                     \
+  FAMILY(transport)                  \
   FAMILY(vit)                        \
   FAMILY(wordpiece)
 

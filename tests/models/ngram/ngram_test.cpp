@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "models/ngram/arpa.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kiln {
@@ -80,6 +81,9 @@ TEST(KneserNey, EstimatesDiscountsFromCountsOfCounts) {
   EXPECT_NEAR((*discounts)[1], 1.1, 1e-12);
   EXPECT_NEAR((*discounts)[2], 5.0 / 3, 1e-12);
   EXPECT_FALSE(estimate_discounts({10, 5, 0, 2}));
+  const auto without_fours = estimate_discounts({10, 5, 3, 0});
+  ASSERT_TRUE(without_fours);
+  EXPECT_EQ((*without_fours)[2], 3.0);
   EXPECT_THROW(KneserNey(count(2), std::nullopt), Error);
 }
 
@@ -92,18 +96,70 @@ TEST(NgramCounter, PartsAddUpToTheWholeHoweverTheyAreCut) {
   EXPECT_EQ(merged.rows(), count(3).rows());
 }
 
-TEST(KneserNey, WritesArpaWithEveryNgramOnce) {
+BackoffModel backoff(const KneserNey& model) {
+  return model.backoff_model([](std::int32_t word) { return fmt::format("w{}", word); });
+}
+
+TEST(Arpa, ListsEveryNgramOnceAndTheStartWithoutProbability) {
   const TemporaryFolder folder;
-  const KneserNey model(count(2), kFallback, true);
-  model.write_arpa(folder / "model.arpa",
-                   [](std::int32_t word) { return fmt::format("w{}", word); });
+  backoff(KneserNey(count(2), kFallback, true)).write(folder / "model.arpa");
   std::ifstream in(folder / "model.arpa");
   std::stringstream text;
   text << in.rdbuf();
   EXPECT_NE(text.str().find("ngram 1=8\n"), std::string::npos);
   EXPECT_NE(text.str().find("ngram 2=8\n"), std::string::npos);
-  EXPECT_NE(text.str().find("-99\t<s>"), std::string::npos);
+  EXPECT_NE(text.str().find("0\t<s>\t"), std::string::npos);
   EXPECT_NE(text.str().find(fmt::format("{:.9g}\tw0 w1\n", std::log10(.400297619047619))),
+            std::string::npos);
+}
+
+TEST(Arpa, BacksOffToWhatInterpolationGives) {
+  for (int order = 1; order <= 4; ++order) {
+    const KneserNey model(count(order), kFallback, true);
+    const BackoffModel listed = backoff(model);
+    for (const std::int32_t word : {kThe, kCat, kSat, kDog, kRan, Gram::kEnd, Gram::kUnknown}) {
+      for (const std::int32_t a : {Gram::kBegin, kThe, kCat, kRan, Gram::kUnknown}) {
+        for (const std::int32_t b : {kThe, kDog, kSat}) {
+          EXPECT_NEAR(listed.probability(word, std::vector{a, b}),
+                      model.probability(word, std::vector{a, b}), 1e-12);
+        }
+      }
+    }
+  }
+}
+
+TEST(Arpa, ReadsWhatItWroteToTheSameBytes) {
+  const TemporaryFolder folder;
+  const BackoffModel model = backoff(KneserNey(count(3), kFallback, true));
+  model.write(folder / "a.arpa");
+  const BackoffModel read = read_arpa(folder / "a.arpa");
+  EXPECT_EQ(read.order(), 3);
+  EXPECT_EQ(read.entries(2).size(), model.entries(2).size());
+  EXPECT_EQ(read.spelling(read.word("w3")), "w3");
+  EXPECT_FALSE(read.knows(read.word("elsewhere")));
+  read.write(folder / "b.arpa");
+  read_arpa(folder / "b.arpa").write(folder / "c.arpa");
+  std::ifstream b(folder / "b.arpa"), c(folder / "c.arpa");
+  std::stringstream first, second;
+  first << b.rdbuf();
+  second << c.rdbuf();
+  EXPECT_EQ(first.str(), second.str());
+}
+
+TEST(Arpa, RefusesDamagedFilesNamingTheLine) {
+  const auto message = [](const std::string& text) {
+    std::istringstream in(text);
+    try {
+      read_arpa(in, "m.arpa");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(message("hello").find("'\\data\\' is missing"), std::string::npos);
+  EXPECT_NE(message("\\data\\\nngram 1=2\n\\1-grams:\n-1 a\n\\end\\\n").find("line 5"),
+            std::string::npos);
+  EXPECT_NE(message("\\data\\\nngram 1=1\n\\1-grams:\nx a\n\\end\\\n").find("'x' is no number"),
             std::string::npos);
 }
 
