@@ -30,7 +30,7 @@ enum class Purpose : std::uint32_t {
   kLatent = 13,    // drawing z from its moments
   kAugment = 14,
   kProjection = 15,  // directions of a sliced distance: position = number of the direction
-  kStart = 16,       // first means of a mixture: position = number of the attempt
+  kStart = 21,       // first means of a mixture: position = number of the attempt
 };
 
 /// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11): a pure
